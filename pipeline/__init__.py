@@ -1,0 +1,1 @@
+"""Apache Beam pipeline, readers, storage and the `gristmill` command."""

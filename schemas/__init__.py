@@ -1,0 +1,1 @@
+"""Data contracts shared by every layer: Arrow schemas, recipes, records, ledgers and errors."""
