@@ -92,7 +92,7 @@ class ShardInfo:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, where: str) -> ShardInfo:
-        """Read schema metadata; raise IntegrityError if this is no token shard of a known format."""
+        """Read schema metadata; IntegrityError if it is no token shard's of a known format."""
         found = {
             key.decode().removeprefix(_PREFIX): value.decode()
             for key, value in (metadata or {}).items()

@@ -1,0 +1,1 @@
+"""Pure functions over batches of documents: signals, rules, language, duplicates, personal data."""

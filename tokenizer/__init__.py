@@ -1,0 +1,1 @@
+"""Pretoken counting, tokenizer training, encoding, packing and token shards; no Beam needed."""
