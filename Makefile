@@ -16,7 +16,7 @@ PYTHONS ?= 3.10 3.11 3.12 3.13
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
-	$(BIN)/gristmill demo --output $(OUT)
+	$(BIN)/gristmill demo --no-json --output $(OUT)
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest

@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -112,11 +113,15 @@ class BandWriter:
             self._bands.append(minhash.band_hashes(signature, self._settings.minhash))
             self._spool.write(np.ascontiguousarray(signature, "<u8").data)
 
+    def discard(self) -> None:
+        """Give up what was collected; harmless after `close`."""
+        self._spool.close()
+
     def close(self, bands_path: Path | str, signatures_path: Path | str) -> BandTotals:
         """Write both files; local paths. The writer cannot be used afterwards."""
         settings = self._settings.minhash
-        priority = _joined(self._priority, np.uint64)
-        size = _joined(self._bytes, np.uint32)
+        priority = np.concatenate([np.empty(0, np.uint64), *self._priority])
+        size = np.concatenate([np.empty(0, np.uint32), *self._bytes])
         slots = 0 if settings is None else settings.bands * settings.rows
         _write_signatures(Path(signatures_path), len(priority), slots, self._spool)
         self._spool.close()
@@ -285,10 +290,6 @@ def _fetch(read: Read, name: str, start: int, length: int) -> bytes:
     return data
 
 
-def _joined(parts: list[npt.NDArray[np.generic]], dtype: type) -> npt.NDArray[np.generic]:
-    return np.concatenate([np.empty(0, dtype), *parts])
-
-
 def _write_bands(path: Path, settings: Dedup, table: Rows, sections: list[Rows]) -> None:
     largest = max((len(rows) for rows in sections), default=0)
     bits = max(0, (largest // _BLOCK_ROWS).bit_length() - 1)
@@ -321,10 +322,10 @@ def _write_bands(path: Path, settings: Dedup, table: Rows, sections: list[Rows])
             file.write(rows.tobytes())
 
 
-def _write_signatures(path: Path, documents: int, slots: int, spool: object) -> None:
+def _write_signatures(path: Path, documents: int, slots: int, spool: IO[bytes]) -> None:
     header = _SIGNATURES_HEADER.pack(_SIGNATURES_MAGIC, documents, slots, minhash.SEED, 0)
     with open(path, "wb") as file:
         file.write(header)
         file.write(_CRC.pack(zlib.crc32(header)))
-        spool.seek(0)  # type: ignore[attr-defined]
-        shutil.copyfileobj(spool, file, 1 << 20)  # type: ignore[misc]
+        spool.seek(0)
+        shutil.copyfileobj(spool, file, 1 << 20)

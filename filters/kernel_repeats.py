@@ -13,24 +13,34 @@ from numba import njit
 
 from filters import counts as c
 from filters import kernel_scan as scan
+from filters import kernel_words as kw
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _FINISH = np.uint64(0xD6E8FEB86659FD93)
-_EIGHT = np.uint64(8)
+_LONG = np.uint64(1 << 63)
+_FIRST_BYTES = np.array([(1 << (8 * k)) - 1 for k in range(9)], np.uint64)
 _HALF = np.uint64(32)
-_FIRST_SLOTS = 256  # slots of a table at first; always a power of two
+_MOST_SLOTS = 1 << 14  # at first; a table has at least twice as many slots as distinct keys
 
 
-@njit(nogil=True, cache=True)
-def _scramble(key):  # type: ignore[no-untyped-def]
-    """64 well mixed bits of a key (multiply and shift, as in the finaliser of MurmurHash3)."""
-    key ^= key >> _HALF
-    key *= _FINISH
-    key ^= key >> _HALF
-    return key * _MIX
+@kw.inner
+def _cleared(slots, n):  # type: ignore[no-untyped-def]
+    """How many slots (a power of two) the table of n keys has at first; they are cleared."""
+    used = 64
+    while used < 2 * n and used < _MOST_SLOTS:
+        used *= 2
+    slots[:used] = -1
+    return used
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
+def _place(key, mask):  # type: ignore[no-untyped-def]
+    """Where in a table of mask + 1 slots a key belongs (multiplicative hashing)."""
+    key = (key ^ (key >> _HALF)) * _MIX
+    return (key >> _HALF) & mask
+
+
+@kw.inner
 def _load(text, at):  # type: ignore[no-untyped-def]
     """The eight bytes from `at` as a little-endian number; compiles to one load."""
     at = np.uint64(at)
@@ -45,37 +55,38 @@ def _load(text, at):  # type: ignore[no-untyped-def]
     return word
 
 
-@njit(nogil=True, cache=True)
-def _span_key(text, begin, end):  # type: ignore[no-untyped-def]
-    """The span itself where it has at most eight bytes, a hash of it otherwise."""
-    size = end - begin
-    if size <= 8:
-        if begin + 8 <= text.size:
-            key = _load(text, begin)
-            if size < 8:
-                key &= (np.uint64(1) << np.uint64(8 * size)) - np.uint64(1)
-            return key
-        key = np.uint64(0)
-        for i in range(size):
-            key |= np.uint64(text[begin + i]) << np.uint64(8 * i)
-        return key
-    key = np.uint64(size) * _MIX
-    for at in range(begin, end - 8, 8):
-        key = (key ^ _load(text, at)) * _MIX
-        key ^= key >> _HALF
-    return (key ^ _load(text, end - 8)) * _FINISH
+@kw.inner
+def _span_key(text, begin, size):  # type: ignore[no-untyped-def]
+    """Up to seven bytes: these and their number, so that equal keys are equal spans.
+
+    From eight bytes on: a hash that has its highest bit set, which no short span has.
+    """
+    if begin + 8 > text.size:
+        head = tail = np.uint64(0)
+        for i in range(min(size, 8)):
+            head |= np.uint64(text[begin + i]) << np.uint64(8 * i)
+    else:
+        head = _load(text, begin) & _FIRST_BYTES[min(size, 8)]
+        tail = _load(text, begin + max(size - 8, 0))
+    short = head | np.uint64(size) << np.uint64(56)
+    if size > 16:
+        for at in range(begin + 8, begin + size - 8, 8):
+            head = ((head ^ (head >> _HALF)) * _MIX) ^ _load(text, at)
+    long = (((head ^ (head >> _HALF)) * _MIX) ^ tail) * _FINISH
+    # No branch: which of the two it is cannot be predicted.
+    return short if size < 8 else (long ^ np.uint64(size)) | _LONG
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _same(text, a, b, size):  # type: ignore[no-untyped-def]
-    """Whether two spans of more than eight bytes are equal."""
+    """Whether two spans of at least eight bytes are equal."""
     for k in range(0, size - 8, 8):
         if _load(text, a + k) != _load(text, b + k):
             return False
     return _load(text, a + size - 8) == _load(text, b + size - 8)
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _grown(slots, used, keys, found):  # type: ignore[no-untyped-def]
     """A table of four times `used` slots with the first `found` keys in it."""
     size = 4 * used
@@ -84,35 +95,36 @@ def _grown(slots, used, keys, found):  # type: ignore[no-untyped-def]
     slots[:size] = -1
     mask = np.uint64(size - 1)
     for number in range(found):
-        at = (_scramble(keys[number]) >> _HALF) & mask
+        at = _place(keys[number], mask)
         while slots[at] >= 0:
             at = (at + np.uint64(1)) & mask
         slots[at] = number
     return slots, size
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def number_spans(text, spans, n, slots, keys, firsts, times, numbers):  # type: ignore[no-untyped-def]
     """Number n spans by content: (distinct spans, slots, possibly a larger array).
 
     spans: int32[3, >= n]. Written: numbers int32[n]; for each number its key, the index of its
     first span and how many spans have it.
     """
-    used = _FIRST_SLOTS
-    slots[:used] = -1
+    used = _cleared(slots, n)
     mask = np.uint64(used - 1)
     found = 0
     for i in range(n):
         begin = np.int64(spans[0, i])
         size = np.int64(spans[1, i]) - begin
-        key = _span_key(text, begin, begin + size)
-        at = (_scramble(key) >> _HALF) & mask
+        key = _span_key(text, begin, size)
+        at = _place(key, mask)
         number = np.int64(slots[at])
         while number >= 0:
             if keys[number] == key:
+                if size < 8:
+                    break
                 other = np.int64(spans[0, firsts[number]])
-                if np.int64(spans[1, firsts[number]]) - other == size and (
-                    size <= 8 or _same(text, begin, other, size)
+                if np.int64(spans[1, firsts[number]]) - other == size and _same(
+                    text, begin, other, size
                 ):
                     break
             at = (at + np.uint64(1)) & mask
@@ -132,11 +144,10 @@ def number_spans(text, spans, n, slots, keys, firsts, times, numbers):  # type: 
     return found, slots
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _number_pairs(at_words, numbers, n, slots, keys, times):  # type: ignore[no-untyped-def]
     """Number the (n+1)-grams of neighbouring n-grams in place: (grams left, distinct, slots)."""
-    used = _FIRST_SLOTS
-    slots[:used] = -1
+    used = _cleared(slots, n)
     mask = np.uint64(used - 1)
     found = 0
     kept = 0
@@ -144,7 +155,7 @@ def _number_pairs(at_words, numbers, n, slots, keys, times):  # type: ignore[no-
         if at_words[k + 1] != at_words[k] + 1:
             continue
         key = (np.uint64(numbers[k]) << _HALF) | np.uint64(numbers[k + 1])
-        at = (_scramble(key) >> _HALF) & mask
+        at = _place(key, mask)
         number = np.int64(slots[at])
         while number >= 0 and keys[number] != key:
             at = (at + np.uint64(1)) & mask
@@ -165,7 +176,7 @@ def _number_pairs(at_words, numbers, n, slots, keys, times):  # type: ignore[no-
     return kept, found, slots
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _keep_repeated(at_words, numbers, n, times):  # type: ignore[no-untyped-def]
     """Drop the n-grams that occur once; returns how many are left."""
     kept = 0
@@ -177,7 +188,7 @@ def _keep_repeated(at_words, numbers, n, times):  # type: ignore[no-untyped-def]
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _characters(words, at, n, spaced):  # type: ignore[no-untyped-def]
     """Characters of the n words from `at`; with one for each space between them if `spaced`."""
     total = 0
@@ -188,7 +199,7 @@ def _characters(words, at, n, spaced):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def count_ngrams(text, words, n_words, slots, keys, firsts, times, at_words, numbers, row):  # type: ignore[no-untyped-def]
     """Characters in the top 2- to 4-grams and in repeated 5- to 10-grams; returns slots."""
     _, slots = number_spans(text, words, n_words, slots, keys, firsts, times, numbers)
@@ -238,7 +249,7 @@ def count_ngrams(text, words, n_words, slots, keys, firsts, times, at_words, num
     return slots
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def count_lines(text, lines, n, slots, keys, firsts, times, numbers, row, column, column_blank):  # type: ignore[no-untyped-def]
     """Count lines (or paragraphs) that stood in the document before, and their characters.
 
@@ -275,7 +286,7 @@ def measure(text, offsets, by_byte, kinds, flags, lanes, ngrams, out):  # type: 
     times = np.empty(capacity, np.int32)
     numbers = np.empty(capacity, np.int32)
     at_words = np.empty(capacity, np.int32)
-    slots = np.empty(1 << 12, np.int32)
+    slots = np.empty(_MOST_SLOTS, np.int32)
     for i in range(offsets.size - 1):
         begin = np.int64(offsets[i])
         end = np.int64(offsets[i + 1])

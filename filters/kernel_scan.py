@@ -16,35 +16,15 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from filters import counts as c
+from filters import kernel_words as kw
 from filters import unicode as u
 
 Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
-Spans = npt.NDArray[np.int32]
-
 
 SHORT_LINE = 30  # characters; FineWeb's short_line_length
 
-# Gopher (Rae et al. 2021, A1.1) names these eight; compared as lower-case ASCII.
-STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-LOREM_IPSUM = b"lorem ipsum"
-JAVASCRIPT = b"javascript"
-# C4's released code (and datatrove's).
-POLICY_PHRASES = (
-    b"terms of use",
-    b"privacy policy",
-    b"cookie policy",
-    b"uses cookies",
-    b"use of cookies",
-    b"use cookies",
-)
-
-HAS_LOREM_IPSUM = 1
-HAS_JAVASCRIPT = 2
-HAS_POLICY = 4
 
 # What a character adds to the counts by class, packed into six lanes of nine bits; and for a byte
 # the bit that stops the fast loop: white space, non-ASCII, and these characters.
@@ -99,48 +79,20 @@ def _lanes(flags: int) -> int:
 
 
 def buffers(text: pa.StringArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """Bytes and offsets (n + 1) of a string array, which may be a slice; nothing is copied."""
+    """Bytes and offsets (n + 1) of a string array, which may be a slice; nothing is copied.
+
+    Both are read-only whatever Arrow thinks of its buffers: Numba would compile the kernels once
+    more for arrays that can be written.
+    """
     _, offsets, data = text.buffers()
     ends = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
-    return np.frombuffer(data or b"", np.uint8), ends
+    found = np.frombuffer(data or b"", np.uint8)
+    ends.flags.writeable = False
+    found.flags.writeable = False
+    return found, ends
 
 
-def _phrase(phrase: bytes) -> Bytes:
-    return np.frombuffer(phrase, np.uint8)
-
-
-_LOREM = _phrase(LOREM_IPSUM)
-_JAVASCRIPT = _phrase(JAVASCRIPT)
-_TERMS, _PRIVACY, _COOKIE_POLICY, _USES_COOKIES, _USE_OF_COOKIES, _USE_COOKIES = map(
-    _phrase, POLICY_PHRASES
-)
-
-
-def _perfect_hash() -> tuple[int, npt.NDArray[np.uint64]]:
-    """A multiplier that gives each stop word its own place among 16; places hold word | bit << 32.
-
-    A word is its bytes as a little-endian number.
-    """
-    words = [int.from_bytes(w.encode(), "little") for w in STOP_WORDS]
-    multiplier = 0x9E3779B1
-    while len({(w * multiplier & 0xFFFFFFFF) >> 28 for w in words}) < len(words):
-        multiplier = (multiplier * 0x2C1B3C6D + 2) & 0xFFFFFFFF | 1
-    places = np.zeros(16, np.uint64)
-    for k, w in enumerate(words):
-        places[(w * multiplier & 0xFFFFFFFF) >> 28] = w | 1 << (32 + k)
-    return multiplier, places
-
-
-# Which bytes of four a word of 0 to 5 letters leaves; of longer ones none, since none is a stop word.
-_KEEP = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0], np.uint64)
-_LOWER4 = np.uint64(0x20202020)
-_TWO_BYTES = np.uint64(0xFFFF)
-_PO, _CO, _US, _IP = (np.uint64(int.from_bytes(p, "little")) for p in (b"po", b"co", b"us", b"ip"))
-_MULTIPLIER, _STOP_PLACES = _perfect_hash()
-_LOW = np.uint64(0xFFFFFFFF)
-
-
-@njit(nogil=True, cache=True)
+@kw.inner
 def decode(text, i):  # type: ignore[no-untyped-def]
     """(code point, bytes) of the non-ASCII character that starts at byte i of valid UTF-8."""
     b = np.int64(text[i])
@@ -160,87 +112,7 @@ def decode(text, i):  # type: ignore[no-untyped-def]
     ), 4
 
 
-@njit(nogil=True, cache=True)
-def _load4(text, at):  # type: ignore[no-untyped-def]
-    """Four bytes from `at` as a little-endian number; compiles to one load."""
-    at = np.uint64(at)
-    return (
-        np.uint64(text[at])
-        | np.uint64(text[at + np.uint64(1)]) << np.uint64(8)
-        | np.uint64(text[at + np.uint64(2)]) << np.uint64(16)
-        | np.uint64(text[at + np.uint64(3)]) << np.uint64(24)
-    )
-
-
-@njit(nogil=True, cache=True)
-def contains_at(text, at, begin, end, phrase):  # type: ignore[no-untyped-def]
-    """Whether the lower-case ASCII phrase stands at byte `at`, in either case, within bounds."""
-    if at < begin or at + phrase.size > end:
-        return False
-    for k in range(phrase.size):
-        byte = text[at + k]
-        if 65 <= byte <= 90:
-            byte += 32
-        if byte != phrase[k]:
-            return False
-    return True
-
-
-@njit(nogil=True, cache=True)
-def phrase_at(text, i, begin, end):  # type: ignore[no-untyped-def]
-    """HAS_* bits of the phrases within [begin, end) whose last word begins at byte i."""
-    if i + 3 > end:
-        return 0
-    first = text[i] | 0x20
-    second = text[i + 1] | 0x20
-    if first == 0x70 and second == 0x6F:  # policy
-        if contains_at(text, i - 8, begin, end, _PRIVACY) or contains_at(
-            text, i - 7, begin, end, _COOKIE_POLICY
-        ):
-            return HAS_POLICY
-    elif first == 0x63 and second == 0x6F:  # cookies
-        if (
-            contains_at(text, i - 4, begin, end, _USE_COOKIES)
-            or contains_at(text, i - 5, begin, end, _USES_COOKIES)
-            or contains_at(text, i - 7, begin, end, _USE_OF_COOKIES)
-        ):
-            return HAS_POLICY
-    elif first == 0x75 and second == 0x73:  # use
-        if contains_at(text, i - 9, begin, end, _TERMS):
-            return HAS_POLICY
-    elif first == 0x69 and second == 0x70:  # ipsum
-        if contains_at(text, i - 6, begin, end, _LOREM):
-            return HAS_LOREM_IPSUM
-    elif first == 0x6A and second == 0x61 and contains_at(text, i, begin, end, _JAVASCRIPT):
-        return HAS_JAVASCRIPT
-    return 0
-
-
-@njit(nogil=True, cache=True)
-def _stop_bit(key):  # type: ignore[no-untyped-def]
-    """1 << index of the stop word with these bytes, or 0."""
-    place = _STOP_PLACES[((key * np.uint64(_MULTIPLIER)) & _LOW) >> np.uint64(28)]
-    return (place >> np.uint64(32)) * np.uint64(place & _LOW == key)
-
-
-@njit(nogil=True, cache=True)
-def _core(text, begin, end, letters):  # type: ignore[no-untyped-def]
-    """Bytes of the run of ASCII letters that holds all 2 to 4 letters of a word, or 0."""
-    i = begin
-    while i < end and not (97 <= (text[i] | 0x20) <= 122):
-        i += 1
-    if i + letters > end:
-        return np.uint64(0)
-    key = np.uint64(0)
-    for k in range(letters):
-        byte = text[i + k] | 0x20
-        if not (97 <= byte <= 122):
-            return np.uint64(0)
-        key |= np.uint64(byte) << np.uint64(8 * k)
-    return key
-
-
-@njit(nogil=True, cache=True)
+@kw.inner
 def _sentence_tail(text, i, end, kinds, flags):  # type: ignore[no-untyped-def]
     """(where the run of sentence ends and closing marks at i stops, whether space follows)."""
     while i < end:
@@ -257,7 +129,7 @@ def _sentence_tail(text, i, end, kinds, flags):  # type: ignore[no-untyped-def]
     return i, True
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _end_line(text, end, first, last, chars, kinds, flags, row):  # type: ignore[no-untyped-def]
     """Count a line that ends at `end`; [first, last) is the line without white space around."""
     row[c.NONBLANK_LINES] += 1
@@ -280,17 +152,15 @@ def _end_line(text, end, first, last, chars, kinds, flags, row):  # type: ignore
         row[c.TERMINAL_LINES] += 1
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _content(counts):  # type: ignore[no-untyped-def]
     """Letters, marks and numbers in the lanes."""
     return np.int64(
-        (counts & _LANE)
-        + ((counts >> _MARKS_LANE) & _LANE)
-        + ((counts >> _NUMBERS_LANE) & _LANE)
+        (counts & _LANE) + ((counts >> _MARKS_LANE) & _LANE) + ((counts >> _NUMBERS_LANE) & _LANE)
     )
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _flush(counts, row):  # type: ignore[no-untyped-def]
     """Empty the lanes into the row."""
     row[c.LETTERS] += np.int64(counts & _LANE)
@@ -300,7 +170,7 @@ def _flush(counts, row):  # type: ignore[no-untyped-def]
     row[c.UPPERCASE] += np.int64((counts >> _UPPERCASE_LANE) & _LANE)
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def scan_document(  # type: ignore[no-untyped-def]
     text, begin, end, by_byte, kinds, flags, lanes, row, words, lines, paragraphs, keep_words
 ):
@@ -366,7 +236,7 @@ def scan_document(  # type: ignore[no-untyped-def]
                                 ellipses += 1
                                 dots_end = i + 3
                     else:
-                        phrases |= phrase_at(text, i, begin, end)
+                        phrases |= kw.phrase_at(text, i, begin, end)
                     i += 1
                     continue
                 code, size = decode(text, i)
@@ -411,26 +281,10 @@ def scan_document(  # type: ignore[no-untyped-def]
                     nonsymbol += 1
                     nonsymbol_chars += chars
                     alphabetic += letters > 0
-                    # Nearly every word ends here, so there are few branches. The word's first
-                    # four bytes in lower case:
-                    if start + 4 <= text.size:
-                        key = _load4(text, start) | _LOWER4
-                    else:
-                        key = np.uint64(0)
-                        for k in range(start, min(i, start + 4)):
-                            key |= np.uint64(text[k] | 0x20) << np.uint64(8 * (k - start))
-                    pair = key & _TWO_BYTES
-                    if (pair == _PO) | (pair == _CO) | (pair == _US) | (pair == _IP):
-                        phrases |= phrase_at(text, start, begin, end)
-                    if letters == i - start:
-                        key &= _KEEP[min(letters, 5)]
-                    elif letters == content and 2 <= letters <= 4:
-                        key = _core(text, start, i, letters)
-                    else:
-                        key = np.uint64(0)
-                    bit = _stop_bit(key)
+                    found, bit = kw.look_up(text, start, i, letters, content, begin, end)
+                    phrases |= found
                     stop_words += bit != 0
-                    stop_mask |= np.int64(bit)
+                    stop_mask |= bit
         if at_unit:
             if keep_words:
                 words[0, n_words] = i
@@ -467,9 +321,9 @@ def scan_document(  # type: ignore[no-untyped-def]
             n_lines += 1
             if not blank:
                 _end_line(text, i, first, last, chars, kinds, flags, row)
-                row[c.LOREM_IPSUM_LINES] += phrases & HAS_LOREM_IPSUM != 0
-                row[c.JAVASCRIPT_LINES] += phrases & HAS_JAVASCRIPT != 0
-                row[c.POLICY_LINES] += phrases & HAS_POLICY != 0
+                row[c.LOREM_IPSUM_LINES] += phrases & kw.HAS_LOREM_IPSUM != 0
+                row[c.JAVASCRIPT_LINES] += phrases & kw.HAS_JAVASCRIPT != 0
+                row[c.POLICY_LINES] += phrases & kw.HAS_POLICY != 0
                 phrases = 0
                 if alnum > sentence_alnum:
                     sentences += 1

@@ -26,6 +26,7 @@ import pyarrow as pa
 from numba import njit
 
 from filters import kernel_scan as scan
+from filters import kernel_words as kw
 from filters import unicode as u
 
 MIN_WORDS = 3
@@ -39,7 +40,7 @@ _EDIT = np.frombuffer(b"edit]", np.uint8)
 _NEEDED = np.frombuffer(b"citation needed]", np.uint8)
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _class_at(text, i, kinds, flags):  # type: ignore[no-untyped-def]
     """(class flags, bytes) of the character at byte i."""
     if text[i] < 0x80:
@@ -48,7 +49,7 @@ def _class_at(text, i, kinds, flags):  # type: ignore[no-untyped-def]
     return flags[kinds[code]], size
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _last_at(text, end):  # type: ignore[no-untyped-def]
     """Where the character before byte `end` begins."""
     i = end - 1
@@ -57,7 +58,7 @@ def _last_at(text, end):  # type: ignore[no-untyped-def]
     return i
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _strip(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
     """The span without white space at its ends."""
     while begin < end:
@@ -73,7 +74,7 @@ def _strip(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
     return begin, end
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _words(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
     """(words of the span, characters of the longest run without white space or unspaced script)."""
     words = chars = longest = 0
@@ -101,7 +102,7 @@ def _words(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
     return words, longest
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _citation(text, i, end):  # type: ignore[no-untyped-def]
     """Where the citation that begins at the [ at byte i ends; i if it is none."""
     k = i + 1
@@ -121,7 +122,7 @@ def _citation(text, i, end):  # type: ignore[no-untyped-def]
     return i
 
 
-@njit(nogil=True, cache=True)
+@kw.inner
 def _ends_well(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
     """Whether the span ends with a terminal mark and not with three dots."""
     if end <= begin:
@@ -176,9 +177,9 @@ def _keep_lines(text, offsets, kinds, flags, min_words, out, out_offsets):  # ty
             if not _ends_well(out, line, new, kinds, flags):
                 continue
             for k in range(line, new):
-                found |= scan.phrase_at(out, k, line, new)
-            if found & scan.HAS_LOREM_IPSUM == 0 and (
-                found & scan.HAS_JAVASCRIPT or (found & scan.HAS_POLICY and not curly)
+                found |= kw.phrase_at(out, k, line, new)
+            if found & kw.HAS_LOREM_IPSUM == 0 and (
+                found & kw.HAS_JAVASCRIPT or (found & kw.HAS_POLICY and not curly)
             ):
                 continue
             if line > to:

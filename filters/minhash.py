@@ -5,9 +5,9 @@ scheme="affine64", hashfunc=shingle_hash)` of datasketch >= 2.0 over `shingles(t
 h = fmix64(shingle hash), slot k is the minimum over shingles of a_k * h + b_k mod 2 ** 64, a_k odd.
 See `filters.shingles` for what a shingle is.
 
-XX
-into shingle hashes and permuted. The loops are kept apart because each alone runs without
-unpredictable branches, and the last, which takes most of the time, vectorises.
+Documents go through in blocks of a few kilobytes: letters are looked up, word ends found, words
+hashed and rolled into shingle hashes, these permuted. The loops are kept apart because each alone
+runs without unpredictable branches; the last, which takes most of the time, vectorises.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from filters.shingles import (
     FMIX_2,
     IGNORED,
     MASK,
-    SEPARATOR,
     SHINGLE_BASE,
     UNSPACED,
     word_table,
@@ -51,8 +50,8 @@ def signatures(text: pa.StringArray, settings: MinHash) -> U64:
     if len(text):
         data, offsets = _buffers(text)
         low = np.uint64(pow(SHINGLE_BASE, settings.ngram, 1 << 64))
-        # Lower case can be longer in UTF-8 (U+023A: 2 bytes, U+2C65: 3), and unspaced code points
-        # (3 bytes and more) get separators; a block begins after an open word of up to the rest.
+        # In `letters`, lower case can be longer (U+023A has 2 bytes, U+2C65 3), and unspaced code
+        # points, of 3 bytes and more, have a separator on both sides: never twice as long.
         letters = np.empty(2 * int(np.max(np.diff(offsets))) + 16, np.uint8)
         n = settings.ngram
         edges = np.empty(2 * BLOCK + 8, np.int64)
@@ -85,13 +84,13 @@ def text_hashes(text: pa.StringArray) -> U64:
     if len(text):
         data, offsets = _buffers(text)
         words = np.empty(int(np.max(np.diff(offsets))) // 8 + 5, np.uint64)
-        _hash_texts(data, offsets, words.view(np.uint8), words, out)
+        _hash_texts(data, offsets, _SPACED, words.view(np.uint8), words, out)
     return out
 
 
 def warm() -> None:
     """Compile (or load from cache) all kernels of this module."""
-    text = pa.array(["a b c d e f \u4e2d\u6587", ""], pa.string())
+    text = pa.array(["a word"], pa.string())
     settings = MinHash()
     band_hashes(signatures(text, settings), settings)
     text_hashes(text)
@@ -122,13 +121,17 @@ _C1, _C2 = np.uint64(FMIX_1), np.uint64(FMIX_2)
 _33 = np.uint64(33)
 _BASE = np.uint64(SHINGLE_BASE)
 _CODE = np.uint32(UNSPACED - 1)
+# Every byte as it is, ASCII white space as a space.
+_SPACED = np.array([0x20 if 9 <= byte <= 13 else byte for byte in range(256)], np.uint8)
 
 
 @njit(inline="always")
 def _fmix(h: np.uint64) -> np.uint64:
+    """The 64-bit finalizer of MurmurHash3 (Appleby, public domain): a bijection."""
     h = (h ^ (h >> _33)) * _C1
     h = (h ^ (h >> _33)) * _C2
-    return h ^ (h >> _33)
+    mixed: np.uint64 = h ^ (h >> _33)
+    return mixed
 
 
 @njit(inline="always")
@@ -254,7 +257,7 @@ def _sign(
         inside = 0  # 1 while a word is open
         while i < end:
             stop = min(end, i + BLOCK)
-            while stop < end and data[stop] & 0xC0 == 0x80:
+            while stop < end and data[stop] & 0xC0 == 0x80:  # not inside a code point
                 stop -= 1
             begin = size
             size = _transcribe(data, i, stop, table, letters, size)
@@ -298,7 +301,8 @@ def _fold_bands(signature: U64, rows: int, out: U64) -> None:
 
 @njit(inline="always")
 def _rotl(x: np.uint64, r: int) -> np.uint64:
-    return x << np.uint64(r) | x >> np.uint64(64 - r)
+    rotated: np.uint64 = x << np.uint64(r) | x >> np.uint64(64 - r)
+    return rotated
 
 
 @njit(inline="always")
@@ -345,27 +349,31 @@ def _space_length(data: U8, i: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _hash_texts(data: U8, offsets: I32, exact: U8, words: U64, out: U64) -> None:
+def _hash_texts(data: U8, offsets: I32, spaced: U8, exact: U8, words: U64, out: U64) -> None:
+    """`exact`, the bytes of `words`, is scratch memory; `spaced` is _SPACED."""
     for row in range(offsets.shape[0] - 1):
         i, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
         length = 0
         before = 1  # whether white space came before: 1 at the beginning, to trim it
         while i < end:
-            byte = data[np.uint64(i)]
-            step = 1
-            if byte < 0x80:
-                space = np.int64(byte == 0x20) | np.int64(np.uint8(byte - 9) < 5)
-            else:
-                # Continuation bytes come here too and are no space.
-                step = 0 if byte < 0xC2 else _space_length(data, i)
+            while i < end:
+                byte = spaced[np.uint64(data[np.uint64(i)])]
+                if byte >= 0xC2:  # continuation bytes are copied as they come
+                    break
+                space = np.int64(byte == 0x20)
+                exact[np.uint64(length)] = byte
+                length += 1 - (space & before)
+                before = space
+                i += 1
+            if i < end:
+                step = _space_length(data, i)
                 space = np.int64(step > 0)
-                step = max(step, 1)
-            exact[np.uint64(length)] = 0x20 if space else byte
-            length += 1 - (space & before)
-            before = space
-            i += step
+                exact[np.uint64(length)] = 0x20 if step > 0 else data[np.uint64(i)]
+                length += 1 - (space & before)
+                before = space
+                i += max(step, 1)
         length -= before & np.int64(length > 0)
         if length:
             for j in range(length, length + 32):
-                exact[j] = 0
+                exact[np.uint64(j)] = 0
             _murmur3_128(words, length, out[row])

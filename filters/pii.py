@@ -184,7 +184,7 @@ class Scrubber:
             begin -= 1
         while end < len(data) and data[end] & 0xC0 == 0x80:
             end += 1
-        text = str(memoryview(data)[begin:end], "utf-8")
+        text = str(data.data[begin:end], "utf-8")
         plain = len(text) == end - begin
         characters = bytes = 0  # up to here the byte offset is known
         for result in sorted(recognizer.analyze(text, entities)):
@@ -306,7 +306,8 @@ def _scrubbed_bytes(
     data: npt.NDArray[np.uint8], start: int, end: int, spans: Sequence[_Span]
 ) -> bytes:
     """data[start:end] with the spans in it replaced."""
-    view, pieces, at = memoryview(data), [], int(start)
+    view, at = data.data, int(start)
+    pieces: list[bytes | memoryview] = []
     for span in spans:
         pieces += (view[at : span.start], _BYTES[span.priority])
         at = span.end
@@ -358,15 +359,14 @@ def _replace(
     edits = [(s.start, s.end, _BYTES[s.priority]) for s in spans]
     edits += [(int(offsets[row]), int(offsets[row + 1]), b"") for row in failed]
     edits.sort()
-    view, pieces, at = memoryview(data), [], begin
+    view, at = data.data, begin
+    pieces: list[bytes | memoryview] = []
     for start, end, value in edits:
         pieces += (view[at:start], value)
         at = end
     pieces.append(view[at : int(offsets[-1])])
     growth = np.zeros(len(offsets), np.int64)
-    np.add.at(
-        growth, rows + 1, [len(_BYTES[s.priority]) - (s.end - s.start) for s in spans] or 0
-    )
+    np.add.at(growth, rows + 1, [len(_BYTES[s.priority]) - (s.end - s.start) for s in spans] or 0)
     for row in failed:
         growth[row + 1] -= offsets[row + 1] - offsets[row]
     changed = (offsets - begin + np.cumsum(growth)).astype(np.int32)

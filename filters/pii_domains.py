@@ -92,6 +92,4 @@ vermögensberater vermögensberatung ελ ευ бг бел дети ею кат�
 عراق عرب عمان فلسطين قطر كاثوليك كوم مصر مليسيا موريتانيا موقع همراه پاكستان پاکستان ڀارت
 """
 
-TOP_LEVEL_DOMAINS: frozenset[str] = frozenset(
-    (_COUNTRY + _GENERIC + _INTERNATIONAL).split()
-)
+TOP_LEVEL_DOMAINS: frozenset[str] = frozenset((_COUNTRY + _GENERIC + _INTERNATIONAL).split())

@@ -29,8 +29,6 @@ _EMAIL = re.compile(
     rf"@({_LABEL}(?:\.{_LABEL}){{1,10}})"
 )
 
-_LOWER_CASE = re.compile("[a-z]*")
-
 
 def find_emails(text: str) -> Iterator[Found]:
     """Addresses whose domain ends in a top-level domain of the DNS root."""
@@ -40,7 +38,8 @@ def find_emails(text: str) -> Iterator[Found]:
         labels = match[2].split(".")
         while len(labels) > 1:
             last = labels.pop()
-            for head in (last, last.partition("-")[0], _LOWER_CASE.match(last)[0]):
+            lower = last[: len(last) - len(last.lstrip("abcdefghijklmnopqrstuvwxyz"))]
+            for head in (last, last.partition("-")[0], lower):
                 if head.lower() in TOP_LEVEL_DOMAINS or head.lower().startswith("xn--"):
                     domain = ".".join([*labels, head])
                     yield match.start(1), match.start(2) + len(domain), "email"
@@ -87,6 +86,7 @@ def _prefixes(
 _PREFIXES_4 = _prefixes(_NOT_PUBLIC_4)
 _PREFIXES_6 = _prefixes(_NOT_PUBLIC_6)
 _SMALL_OCTET = 32
+_TITLE = re.compile(r"\.?[ \t]+[^\W\d_]")
 _LINE_START = re.compile(r"(?:^|\n)[ \t]*$")
 
 
@@ -108,13 +108,16 @@ def find_ips(text: str) -> Iterator[Found]:
         if max(octets) < _SMALL_OCTET:
             continue
         if _LINE_START.search(text, max(0, match.start() - 16), match.start()):
-            if max(octets[:3]) < _SMALL_OCTET or text.startswith(". ", match.end()):
+            if _TITLE.match(text, match.end()) and (
+                max(octets[:3]) < _SMALL_OCTET or text.startswith(".", match.end())
+            ):
                 continue  # the number of a heading
         if _VERSION.search(text, max(0, match.start() - 16), match.start()):
             continue
-        if text[max(0, match.start() - 1) : match.start()] == "-" and text[
-            max(0, match.start() - 2) : match.start() - 1
-        ].isalpha():
+        if (
+            text[max(0, match.start() - 1) : match.start()] == "-"
+            and text[max(0, match.start() - 2) : match.start() - 1].isalpha()
+        ):
             continue  # linux-2.6.39.4
         if is_public(IPv4Address(match[1])):
             yield match.start(1), match.end(1), "ipv4"
@@ -133,7 +136,8 @@ def find_ips(text: str) -> Iterator[Found]:
 # Digits alone, or in groups as printed on cards: 4-4-4-4(-1..3), 4-6-5, 4-6-4, 6-13.
 _CARD = re.compile(
     r"(?<![A-Za-z0-9_])(?<![A-Za-z0-9][.,:/-])(?<![#$€£=+_])(?<![0-9A-F]{4}[ -])"
-    r"(1800[0-9]{11}|[2-6](?:[0-9]{12,18}|[0-9]{3}([ -])[0-9]{4}\2[0-9]{4}\2[0-9]{4}(?:\2?[0-9]{1,3})?"
+    r"(1800[0-9]{11}|[2-6](?:[0-9]{12,18}"
+    r"|[0-9]{3}([ -])[0-9]{4}\2[0-9]{4}\2[0-9]{4}(?:\2?[0-9]{1,3})?"
     r"|[0-9]{3}([ -])[0-9]{6}\3[0-9]{4,5}|[0-9]{5}[ -][0-9]{13}))"
     r"(?![A-Za-z0-9_]|[.,:/-][0-9]|[ -][0-9A-F]{4}(?![0-9A-Za-z/]))"
 )

@@ -65,7 +65,9 @@ _INTERNATIONAL = re.compile(
     r"(?<![A-Za-z0-9+_])(\+[1-9](?:[ \u00a0./()\u2011-]{0,3}[0-9]){6,14})" + _EXTENSION + _RIGHT
 )
 _ZERO_ZERO = re.compile(
-    _LEFT + r"(00[1-9][0-9]{0,2}[ \u00a0./()-]{1,3}[0-9](?:[ \u00a0./()-]{0,3}[0-9]){6,12})" + _RIGHT
+    _LEFT
+    + r"(00[1-9][0-9]{0,2}[ \u00a0./()-]{1,3}[0-9](?:[ \u00a0./()-]{0,3}[0-9]){6,12})"
+    + _RIGHT
 )
 _NORTH_AMERICAN = re.compile(
     _LEFT
@@ -92,7 +94,9 @@ _CHINESE_LANDLINE = re.compile(
 )
 # Five pairs, as in France.
 _PAIRS = re.compile(
-    _LEFT + r"(?<![0-9A-Fa-f]{2}[ .-])(0[1-9]([ .-])[0-9]{2}(?:\2[0-9]{2}){3})(?![ .-][0-9A-Fa-f]{2})" + _RIGHT
+    _LEFT
+    + r"(?<![0-9A-Fa-f]{2}[ .-])(0[1-9]([ .-])[0-9]{2}(?:\2[0-9]{2}){3})(?![ .-][0-9A-Fa-f]{2})"
+    + _RIGHT
 )
 # Area code, a clear separator, and the subscriber's number alone or in groups.
 _TRUNK = re.compile(
@@ -125,9 +129,6 @@ _DATE = re.compile(r"0[1-9][-./ ][0-3][0-9][-./ ](?:19|20)?[0-9]{2}(?![0-9])")
 
 def _digits(value: str) -> str:
     return re.sub("[^0-9]", "", value)
-
-def _digits(value: str) -> str:
-    return _NO_DIGIT.sub("", value)
 
 
 def country_code(digits: str) -> str | None:
@@ -189,8 +190,9 @@ def _accept_chinese_mobile(text: str, match: re.Match[str]) -> bool:
 
 def _accept_pairs(text: str, match: re.Match[str]) -> bool:
     pairs = [int(pair) for pair in _PAIR.findall(match[1])]
-    steps = {b - a for a, b in zip(pairs, pairs[1:], strict=False)}
-    return not steps <= {0, 1} and not _DATE.match(match[1])
+    counting = {b - a for a, b in zip(pairs, pairs[1:], strict=False)} <= {0, 1}
+    timestamp = pairs[0] < 32 and pairs[1] < 13 and pairs[3] < 24 and pairs[4] < 60
+    return not counting and (not timestamp or _announced(text, match))
 
 
 def _trunk_length(match: re.Match[str]) -> bool:

@@ -1,8 +1,8 @@
 """Gristmill's personal data recognizers as Presidio recognizers.
 
-They work in a Presidio AnalyzerEngine as they are; the scrubber calls `analyze` on candidate windows
-only. They are LocalRecognizer and not PatternRecognizer subclasses, because that class skips a
-pattern that times out and so would let a document pass unscrubbed.
+They work in a Presidio AnalyzerEngine as they are; the scrubber calls `analyze` on candidate
+windows only. They are LocalRecognizer and not PatternRecognizer subclasses, because that class
+skips a pattern that times out and so would let a document pass unscrubbed.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import filters.pii_presidio  # noqa: F401  # before Presidio: it keeps spaCy from being imported
 from filters import pii_patterns, pii_phones
-from presidio_analyzer.local_recognizer import LocalRecognizer
-from presidio_analyzer.recognizer_result import RecognizerResult
+from filters.pii_presidio import LocalRecognizer, RecognizerResult
 
 RULE = "rule"  # key of recognition_metadata: which form of a number was matched
 
 
-class LinearRecognizer(LocalRecognizer):  # type: ignore[misc]  # Presidio is not typed
+class LinearRecognizer(LocalRecognizer):
     """A recognizer around a linear-time find function: text -> (start, end, rule)."""
 
     def __init__(

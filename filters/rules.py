@@ -80,7 +80,7 @@ _GOPHER_REPETITION = (
 
 # For a pass with the transform `c4-lines`, which applies C4's rules for lines.
 _C4 = (
-    # C4: "removed any page where the phrase lorem ipsum appeared"; "that contained a curly bracket".
+    # C4: pages with the phrase "lorem ipsum", and pages with a curly bracket, are removed.
     _rule("c4.lorem-ipsum", "lorem_ipsum_lines", "==", 0),
     _rule("c4.curly-bracket", "curly_brackets", "==", 0),
     # datatrove: fewer than 5 sentences, as in the first version of the paper; the final paper and
@@ -91,16 +91,14 @@ _C4 = (
 _FINEWEB = (
     # datatrove: a document without any line that is not blank is removed first.
     _rule("fineweb.empty", "nonblank_lines", ">", 0),
-    # FineWeb: "the fraction of lines ending with punctuation <= 0.12" is removed; datatrove: < 0.12.
+    # FineWeb removes a share of lines ending with punctuation <= 0.12; datatrove < 0.12.
     _rule("fineweb.terminal-lines", "terminal_line_fraction", ">=", 0.12),
-    # FineWeb: "the fraction of lines shorter than 30 characters >= 0.67"; datatrove: lines of at
-    # most 30 characters, > 0.67.
+    # FineWeb removes a share of lines shorter than 30 characters >= 0.67; datatrove: of lines of
+    # at most 30 characters, > 0.67.
     _rule("fineweb.short-lines", "short_line_fraction", "<=", 0.67),
-    # FineWeb: "the fraction of characters in duplicated lines >= 0.1" in the paper's text, 0.01 in
-    # datatrove, which made the data set: > 0.01.
-    _rule(
-        "fineweb.duplicate-lines", "duplicate_nonblank_line_character_fraction", "<=", 0.01
-    ),
+    # FineWeb removes a share of characters in repeated lines >= 0.1 in the paper's text; 0.01 in
+    # datatrove, with which the data set was made: > 0.01.
+    _rule("fineweb.duplicate-lines", "duplicate_nonblank_line_character_fraction", "<=", 0.01),
     # datatrove: new_line_ratio, LF per word.
     _rule("fineweb.newlines", "newline_word_ratio", "<=", 0.3),
 )
@@ -230,11 +228,11 @@ def _check(rule: Rule) -> None:
         raise RecipeError(
             f"rule {rule.name!r}: {rule.signal!r} is a number, compare it with <, <=, >, >=, ==, !="
         )
-    if textual and not (isinstance(rule.value, str | tuple) and rule.op not in ("<", "<=", ">", ">=")):
+    if textual and not (
+        isinstance(rule.value, str | tuple) and rule.op not in ("<", "<=", ">", ">=")
+    ):
         raise RecipeError(
             f"rule {rule.name!r}: {rule.signal!r} is a tag, compare it with ==, !=, in or not in"
         )
     if not textual and isinstance(rule.value, str):
-        raise RecipeError(
-            f"rule {rule.name!r}: {rule.signal!r} is a number, not {rule.value!r}"
-        )
+        raise RecipeError(f"rule {rule.name!r}: {rule.signal!r} is a number, not {rule.value!r}")

@@ -43,7 +43,7 @@ FMIX_2 = 0xC4CEB9FE1A85EC53
 SHINGLE_BASE = 0x9E3779B97F4A7C15
 
 # Entries of a word table that are no letter.
-SEPARATOR = 0
+SEPARATOR = 0  # the kernels rely on this being 0
 IGNORED = 1
 UNSPACED = 1 << 31  # flag beside the code point: a word of its own
 

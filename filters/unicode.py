@@ -56,16 +56,16 @@ __all__ = [
 ]
 
 
-def _table(name: str) -> npt.NDArray[np.generic]:
+def _table(name: str) -> npt.NDArray[np.int32]:
     with np.load(PATH, allow_pickle=False) as table:
         if str(table["version"]) != VERSION:
             raise ValueError(f"{PATH.name} has Unicode {table['version']}, expected {VERSION}")
-        array: npt.NDArray[np.generic] = table[name]
+        array: npt.NDArray[np.int32] = table[name].astype(np.int32)
     return array
 
 
 def _mapping(name: str) -> npt.NDArray[np.int32]:
-    return (np.arange(CODE_POINTS, dtype=np.int32) + _table(name)).astype(np.int32)
+    return np.arange(CODE_POINTS, dtype=np.int32) + _table(name)
 
 
 def _frozen(array: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

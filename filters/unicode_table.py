@@ -41,6 +41,8 @@ _UNSPACED_NAMES = (
     "IDEOGRAPHIC CLOSING MARK",
     "IDEOGRAPHIC NUMBER ZERO",
     "HANGZHOU NUMERAL",
+    "OLD CHINESE ITERATION MARK",
+    "VIETNAMESE ALTERNATE READING MARK",
     "HIRAGANA ",
     "HENTAIGANA ",
     "KATAKANA ",
@@ -106,8 +108,9 @@ def _lower(char: str) -> int:
 
 def _base(char: str) -> int:
     """The first code point of the canonical decomposition if only marks follow, else `char`."""
-    first, *rest = unicodedata.normalize("NFD", char)
-    return ord(first) if all(unicodedata.category(c)[0] == "M" for c in rest) else ord(char)
+    decomposed = unicodedata.normalize("NFD", char)
+    marks_follow = all(unicodedata.category(c)[0] == "M" for c in decomposed[1:])
+    return ord(decomposed[0]) if marks_follow else ord(char)
 
 
 def build() -> dict[str, npt.NDArray[np.generic]]:
@@ -131,7 +134,7 @@ def main() -> None:
     if unicodedata.unidata_version != VERSION:
         found = unicodedata.unidata_version
         raise SystemExit(f"needs a Python with Unicode {VERSION}, this one has {found}")
-    np.savez_compressed(PATH, allow_pickle=False, **build())  # type: ignore[arg-type]
+    np.savez_compressed(PATH, allow_pickle=False, **build())
 
 
 if __name__ == "__main__":

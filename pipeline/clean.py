@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,8 @@ class Clean:
         with ExitStack() as stack:
             documents = stack.enter_context(ParquetShard(documents_path, DOCUMENT))
             signals = stack.enter_context(ParquetShard(signals_path, cleaner.signal_schema))
+            if bands is not None:
+                stack.callback(bands.discard)
             slices = [InputSlice.from_json(value) for value in task.params["slices"]]
             for batch in read_slices(slices, run.recipe):
                 sizes = batch.rejects.column("raw_bytes").to_numpy()
@@ -72,13 +73,12 @@ class Clean:
                 signals.write(measured)
                 if bands is not None:
                     bands.add(kept.column("text"))
+            if bands is not None:
+                bands.close(
+                    outputs.path("bands", f"bands/{task.name}.bands"),
+                    outputs.path("signatures", f"bands/{task.name}.sig"),
+                )
         info: dict[str, Any] = {"documents": documents.rows, "repairs": dict(sorted(repairs.items()))}
-        if bands is not None:
-            written = bands.close(
-                outputs.path("bands", f"bands/{task.name}.bands"),
-                outputs.path("signatures", f"bands/{task.name}.sig"),
-            )
-            info |= asdict(written)
         if rejected:
             write_rejects(outputs.path("quarantine", f"quarantine/{task.name}.parquet"), rejected)
             info["quarantined"] = sum(batch.num_rows for batch in rejected)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands import export, look, recipes, run, tokenizer
+from pipeline.commands.console import quiet_libraries
 
 app = typer.Typer(
     name="gristmill",
@@ -61,4 +62,5 @@ app.add_typer(recipes.app, name="recipes")
 
 def main() -> None:
     """Entry point of the console script."""
+    quiet_libraries()
     app()

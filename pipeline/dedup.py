@@ -22,7 +22,9 @@ from filters import clusters
 from filters.bands import HASHES, BandFile, SignatureFile
 from filters.clusters import Edges, Removals
 from pipeline import storage
+from pipeline.repeated import repeated_ids
 from pipeline.step import Outputs, Result, Run
+from pipeline.tally import tally
 from schemas.errors import IntegrityError
 from schemas.ledger import CHECKSUM_MODULUS, Counts, Flow, FlowKey
 from schemas.record import Task, TaskRecord
@@ -45,7 +47,8 @@ EDGES = pa.schema(
 # Removed documents of one clean task, by row. `survivor_id` is the document of the same cluster
 # that stays and that this one was compared with, in row `survivor_row` of clean task
 # `survivor_task`. `similarity` is the estimated Jaccard similarity of the two (agreeing slots /
-# slots; 1 for kind "exact"); `cluster_size` counts the survivor and all it stands for.
+# slots; 1 for kind "exact"); `cluster_size` counts the survivor and all it stands for. `kind`
+# is the relation to the survivor: copies of a document that went as "near" are "near" as well.
 REMOVAL = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -261,8 +264,10 @@ class Survivors:
             if len(part.address):
                 columns = _columns(corpus, ordinal, ["id", "source", "language"])
                 documents = columns.take(_rows(part.address))
-                sizes = files[ordinal].documents_table()["bytes"]
-                _count_removed(counts, documents, sizes[_rows(part.address)], part.exact)
+                sizes = files[ordinal].documents_table()["bytes"][_rows(part.address)]
+                kinds = pa.array(np.where(part.exact, "exact", "near").tolist(), pa.string())
+                (batch,) = documents.combine_chunks().to_batches()
+                tally(counts, "removed", batch, sizes, kinds)
                 ids = survivor_ids.take(np.searchsorted(survivors, part.survivor))
                 table = _removal_table(corpus, part, documents["id"], ids, slots)
             path = outputs.path("removals", f"duplicates/{record.task}.parquet")
@@ -274,6 +279,7 @@ class Survivors:
             "clusters": len(survivors),
             "largest_cluster": int(removals.size.max(initial=0)),
             "slots": slots,
+            "repeated_ids": repeated_ids(partial(_ids, corpus)),
         }
         return Result(counts, dict(info))
 
@@ -288,7 +294,8 @@ def _read_at(file: BinaryIO, start: int, length: int) -> bytes:
 
 
 def _rows(addresses: U64) -> I64:
-    return (addresses & _ROW).astype(np.int64)
+    rows: I64 = (addresses & _ROW).astype(np.int64)
+    return rows
 
 
 def _by_task(addresses: U64) -> Iterator[tuple[int, int, int]]:
@@ -328,7 +335,12 @@ def _read_edges(run: Run) -> tuple[Edges, Edges]:
 
 def _columns(corpus: _Corpus, ordinal: int, names: list[str]) -> pa.Table:
     with storage.open_read(corpus.path(ordinal, "documents")) as file:
-        return pq.ParquetFile(file).read(columns=names)
+        return pq.ParquetFile(file).read(columns=names, use_threads=False)
+
+
+def _ids(corpus: _Corpus) -> Iterator[pa.StringArray]:
+    for ordinal in range(len(corpus.records)):
+        yield _columns(corpus, ordinal, ["id"])["id"].combine_chunks()
 
 
 def _cut(removals: Removals, begin: int, end: int) -> Removals:
@@ -379,27 +391,6 @@ def _came(corpus: _Corpus, files: dict[int, BandFile]) -> Counts:
                 f"the record of {record.task} says {documents}"
             )
     return counts
-
-
-def _count_removed(
-    counts: Counts, documents: pa.Table, sizes: npt.NDArray[np.uint32], exact: npt.NDArray[np.bool_]
-) -> None:
-    """Add ledger lines for these removed documents, by source, language and kind."""
-    grouped = (
-        documents.append_column("bytes", pa.array(sizes.astype(np.int64)))
-        .append_column("exact", pa.array(exact))
-        .group_by(["source", "language", "exact"], use_threads=False)
-        .aggregate([("id", "list"), ("bytes", "sum")])
-    )
-    for group in grouped.to_pylist():
-        counts.add(
-            "removed",
-            group["id_list"],
-            group["bytes_sum"],
-            source=group["source"],
-            language=group["language"] or "",
-            reason="exact" if group["exact"] else "near",
-        )
 
 
 def _count_kept(counts: Counts) -> None:

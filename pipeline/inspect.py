@@ -26,10 +26,10 @@ _RAW = 200  # bytes shown of each
 def collect(directory: str) -> dict[str, Any]:
     """Facts about a run, finished or not, as JSON values; `documents` and `bytes` are of text.
 
-    Keys: directory, recipe, recipe_sha256, gristmill, finished, stages, steps, input, funnel,
-    deltas, languages, sources, tokens, lengths, sizes, quarantine, pii, duplicates, repairs,
-    tokenizer. Lists are sorted, shares are of the input. Raises RunDirectoryError if this is no run
-    directory, IntegrityError if a record cannot be read.
+    Keys: directory, recipe, recipe_sha256, gristmill, environment, finished, stages, steps,
+    input, funnel, deltas, languages, sources, tokens, lengths, sizes, quarantine, pii, duplicates,
+    repairs, tokenizer. Lists are sorted, shares are of the input. Raises RunDirectoryError if this
+    is no run directory, IntegrityError if a record cannot be read.
     """
     run = open_run(directory)
     manifest = read_manifest(run)
@@ -46,6 +46,7 @@ def collect(directory: str) -> dict[str, Any]:
         "recipe": run.recipe.name,
         "recipe_sha256": run.recipe_sha256,
         "gristmill": None if manifest is None else manifest.gristmill,
+        "environment": {} if manifest is None else dict(manifest.environment),
         "finished": manifest is not None,
         "stages": [] if manifest is None else list(manifest.stages),
         "steps": [

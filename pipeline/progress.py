@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.commands.console import Output
 
 POLL_SECONDS = 1.0
+REMOTE_POLL_SECONDS = 5.0  # listings of object stores are slow, and billed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +151,7 @@ class Progress:
         self, directory: str, steps: Sequence[tuple[str, str]], display: Display | None
     ) -> None:
         self._watcher = Watcher(directory, steps)
+        self._interval = REMOTE_POLL_SECONDS if storage.is_remote(directory) else POLL_SECONDS
         self._display = display
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -173,7 +175,7 @@ class Progress:
         self._display.close()
 
     def _watch(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+        while not self._stop.wait(self._interval):
             self._update()
 
     def _update(self) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
-import yaml
 
 from pipeline import storage
 from pipeline.clean import Clean
@@ -24,10 +23,12 @@ from pipeline.encode import Encode
 from pipeline.environment import fingerprint
 from pipeline.lease import Lease
 from pipeline.logs import log_file
+from pipeline.recipe_file import dump_recipe, load_resolved
 from pipeline.runners import RunnerOptions, make_pipeline
 from pipeline.scrub import Scrub
 from pipeline.step import Run, Step, planned, run_task
 from pipeline.train import Train
+from pipeline.warm import is_warm, warm
 from pipeline.worker import prepare_worker
 from schemas import errors
 from schemas.errors import GristmillError, RecipeError, RunDirectoryError, TaskError
@@ -79,6 +80,8 @@ def execute(
             done = Manifest.loads(storage.read_bytes(run.path("manifest.json"))).stages
             steps = max(steps, steps_until(done[-1]), key=len)
         planned(run, STEPS[0])  # fails on bad input before any worker starts
+        if not is_warm():
+            warm(options.worker_count())
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 _submit(run, steps, options, log)
@@ -88,7 +91,7 @@ def execute(
             except Exception as error:  # a lost worker, seen through Beam
                 if attempt == _ATTEMPTS:
                     raise TaskError(
-                        f"workers died {attempt} times, last: {error}. Committed tasks are kept: "
+                        f"the runner failed {attempt} times, last: {error}. Committed tasks are kept: "
                         "the same command resumes. If they ran out of memory, use fewer --workers."
                     ) from error
                 logging.getLogger(__name__).warning("resubmitting after: %s", error)
@@ -99,7 +102,7 @@ def _claim(run: Run) -> None:
     """Make the directory this recipe's, or find that it is another's."""
     path = run.path("recipe.yaml")
     if storage.exists(path):
-        found = yaml.safe_load(storage.read_bytes(path))
+        found = load_resolved(storage.read_bytes(path), path).canonical()
         if found == run.recipe.canonical():
             return
         raise RunDirectoryError(
@@ -107,8 +110,14 @@ def _claim(run: Run) -> None:
             f"{', '.join(_differences(found, run.recipe.canonical()))}. "
             "Choose another --output, or use the recipe as it was."
         )
-    text = yaml.safe_dump(run.recipe.canonical(), sort_keys=False, allow_unicode=True)
-    storage.write_bytes(path, text.encode())
+    if not storage.is_remote(run.directory):
+        foreign = sorted(set(os.listdir(run.directory)) - {"log", "run.lock"})
+        if foreign:
+            raise RunDirectoryError(
+                f"{run.directory} is not empty and no run directory: found {foreign[0]!r}. "
+                "Choose another --output."
+            )
+    storage.write_bytes(path, dump_recipe(run.recipe))
 
 
 def _differences(old: object, new: object, at: str = "") -> Iterator[str]:

@@ -37,7 +37,7 @@ class Scrub:
             Task(
                 step=self.name,
                 name=f"scrub-{number:05d}",
-                size=record.output("documents").bytes,
+                size=record.counts.total("kept").bytes,
                 params={"clean": record.task},
             )
             for number, record in enumerate(run.records("clean"))

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
-
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from apache_beam.io.filesystems import FileSystems
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 _COPY_BYTES = 8 << 20
@@ -35,6 +35,13 @@ class FileInfo:
     etag: str
 
 
+def _beam() -> type[FileSystems]:
+    # Imported when it is needed: it takes seconds, and local files do without.
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
+
+
 def is_remote(path: str) -> bool:
     """Whether the path names another filesystem than the local one."""
     return _SCHEME.match(path) is not None
@@ -42,14 +49,14 @@ def is_remote(path: str) -> bool:
 
 def join(base: str, *parts: str) -> str:
     """Join path parts on the filesystem of `base`."""
-    return FileSystems.join(base, *parts) if is_remote(base) else os.path.join(base, *parts)
+    return _beam().join(base, *parts) if is_remote(base) else os.path.join(base, *parts)
 
 
 def stat(path: str) -> FileInfo:
     """Size and change token of one file; InputError if there is none."""
     if is_remote(path):
         try:
-            meta = FileSystems.match([path])[0].metadata_list
+            meta = _beam().match([path])[0].metadata_list
         except Exception as error:  # Beam wraps every client's errors differently
             raise InputError(f"cannot look up {path}: {error}") from error
         if not meta:
@@ -63,13 +70,13 @@ def stat(path: str) -> FileInfo:
 
 
 def exists(path: str) -> bool:
-    return bool(FileSystems.exists(path)) if is_remote(path) else os.path.exists(path)
+    return bool(_beam().exists(path)) if is_remote(path) else os.path.exists(path)
 
 
 def glob(pattern: str) -> list[FileInfo]:
     """Files that match a glob, sorted by path; `**` crosses folders."""
     if is_remote(pattern):
-        found = FileSystems.match([pattern])[0].metadata_list
+        found = _beam().match([pattern])[0].metadata_list
         infos = [FileInfo(m.path, m.size_in_bytes, str(m.last_updated_in_seconds)) for m in found]
     else:
         import glob as globbing
@@ -82,7 +89,7 @@ def glob(pattern: str) -> list[FileInfo]:
 def open_read(path: str) -> BinaryIO:
     """Open a file's raw bytes for reading; seekable."""
     if is_remote(path):
-        opened = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        opened = _beam().open(path, compression_type="uncompressed")
         return cast(BinaryIO, opened)
     return open(path, "rb")
 
@@ -102,7 +109,7 @@ def read_bytes(path: str) -> bytes:
 def write_bytes(path: str, data: bytes) -> None:
     """Write a small file in one go: readers see all of it or nothing."""
     if is_remote(path):
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with _beam().create(path, compression_type="uncompressed") as file:
             file.write(data)
         return
     folder = os.path.dirname(path)
@@ -121,12 +128,12 @@ def publish(local: Path, path: str) -> None:
     if is_remote(path):
         with (
             open(local, "rb") as source,
-            FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as target,
+            _beam().create(path, compression_type="uncompressed") as target,
         ):
             shutil.copyfileobj(source, target, _COPY_BYTES)
         local.unlink()
         return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:
         os.replace(local, path)
     except OSError:  # another filesystem: copy beside the target, then rename
@@ -152,7 +159,7 @@ def local_copy(path: str) -> Iterator[Path]:
 def remove(path: str) -> None:
     """Delete a file if it is there."""
     if is_remote(path):
-        if FileSystems.exists(path):
-            FileSystems.delete([path])
+        if _beam().exists(path):
+            _beam().delete([path])
         return
     Path(path).unlink(missing_ok=True)

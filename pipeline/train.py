@@ -112,15 +112,14 @@ def _take(settings: GivenTokenizer, outputs: Outputs) -> dict[str, Any]:
     with storage.local_copy(settings.path) as local:
         with open(local, "rb") as file:
             is_json = file.read(4096).lstrip()[:1] == b"{"
-        path = outputs.path("tokenizer", JSON if is_json else MODEL)
-        shutil.copyfile(local, path)
-    try:
-        facts = _ids(path, settings.end_of_document)
-    except InputError as error:
-        raise RecipeError(
-            f"tokenizer.path: expected a tokenizer.json or a SentencePiece .model at "
-            f"{settings.path}, got a file that cannot be loaded: {error}"
-        ) from error
+        try:
+            facts = _ids(local, settings.end_of_document)
+        except InputError as error:
+            raise RecipeError(
+                f"tokenizer.path: expected a tokenizer.json or a SentencePiece .model at "
+                f"{settings.path}, got a file that cannot be loaded: {error}"
+            ) from error
+        shutil.copyfile(local, outputs.path("tokenizer", JSON if is_json else MODEL))
     return {
         "kind": "given",
         "requested_vocab_size": None,
@@ -133,11 +132,16 @@ def _take(settings: GivenTokenizer, outputs: Outputs) -> dict[str, Any]:
 def _ids(path: Path, end: str | None) -> dict[str, Any]:
     """What the encoder makes of the file: which proves that it can be loaded."""
     from tokenizer.encode import load_tokenizer
+    from tokenizer.encoders import SentencePiece
 
     loaded = load_tokenizer(path, end_of_document=end)
+    if isinstance(loaded.reference, SentencePiece):
+        end = loaded.reference.processor.id_to_piece(loaded.eos_id)
+    else:
+        end = loaded.reference.tokenizer.id_to_token(loaded.eos_id)
     return {
         "vocab_size": loaded.vocab_size,
-        "end_of_document": end or loaded.decode([loaded.eos_id]) or None,
+        "end_of_document": end,
         "end_of_document_id": loaded.eos_id,
         "bos_id": loaded.bos_id,
         "sha256": loaded.sha256,

@@ -64,6 +64,16 @@ def _documents(run: Run, record: TaskRecord, output: Output) -> Iterator[str]:
         )
 
 
+def _signals(run: Run, record: TaskRecord, output: Output) -> Iterator[str]:
+    """A signal table: those without a reason for removal are the documents that were kept."""
+    kept = record.counts.total("kept")
+    with storage.open_read(run.path(output.path)) as opened:
+        table = pq.read_table(opened, use_threads=False)
+    ids = table.filter(pc.is_null(table.column("reason"))).column("id").to_pylist()
+    if (len(ids), id_checksum(ids)) != (kept.documents, kept.checksum):
+        yield f"has signals of {len(ids)} kept documents, its ledger says {kept.documents}"
+
+
 def _removed(run: Run, record: TaskRecord) -> Iterator[str]:
     """All removal lists together against the ledger's removed documents."""
     removed = record.counts.total("removed")
@@ -167,7 +177,7 @@ _CHECKS: dict[str, Check] = {
     "documents": _documents,
     "clean": _documents,
     "quarantine": _rejects,
-    "signals": _parquet,
+    "signals": _signals,
     "pii": _parquet,
     "removals": _parquet,
     "tokens": _tokens,

@@ -8,7 +8,8 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-OTHER, LETTER, NUMBER, SPACE, NEWLINE = range(5)  # NEWLINE: CR and LF only, which \s has too
+# \s is SPACE, NEWLINE (CR and LF only) and BLANK (U+0020 only); APOSTROPHE is U+0027 only.
+OTHER, LETTER, NUMBER, SPACE, NEWLINE, BLANK, APOSTROPHE = range(7)
 
 _CODES = {"L": LETTER, "N": NUMBER, "S": SPACE}
 
@@ -23,5 +24,6 @@ def classes() -> npt.NDArray[np.uint8]:
             first, _, last = span.partition("..")
             table[int(first, 16) : int(last or first, 16) + 1] = _CODES[code]
     table[[0x0A, 0x0D]] = NEWLINE
+    table[[0x20, 0x27]] = BLANK, APOSTROPHE
     table.flags.writeable = False
     return table

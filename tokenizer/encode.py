@@ -201,24 +201,24 @@ def load_tokenizer(path: str | os.PathLike[str], end_of_document: str | None = N
 
 
 def _load_json(name: str, data: bytes, end_of_document: str | None) -> Tokenizer:
-    definition = data.decode()
     try:
+        value = json.loads(data)
+        # The end token must not be found in texts, even if the file has it as a plain added token.
+        for token in value.get("added_tokens") or ():
+            token["special"] = token["special"] or token["content"] == end_of_document
+        definition = json.dumps(value, ensure_ascii=False)
         reference = HuggingFace(definition)
     except Exception as error:  # the library raises bare Exception
         raise InputError(f"{name} is not a tokenizer.json that can be loaded: {error}") from error
-    vocabulary: dict[str, int] = reference.tokenizer.get_vocab(with_added_tokens=True)
-    special = [
-        token.content
-        for _, token in sorted(reference.tokenizer.get_added_tokens_decoder().items())
-        if token.special
-    ]
+    added = sorted(reference.tokenizer.get_added_tokens_decoder().items())
+    special = {token.content: number for number, token in added if token.special}
     return Tokenizer(
         name=name,
         sha256=hashlib.sha256(data).hexdigest(),
-        vocab_size=max(vocabulary.values()) + 1,
-        eos_id=_end_id(name, vocabulary, end_of_document, special),
-        bos_id=next((vocabulary[n] for n in BEGIN_NAMES if n in vocabulary), None),
-        cuttable=_cuttable(json.loads(definition)),
+        vocab_size=max(reference.tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
+        eos_id=_end_id(name, special, end_of_document),
+        bos_id=next((special[n] for n in BEGIN_NAMES if n in special), None),
+        cuttable=_cuttable(value),
         encoder=_if_equal(lambda: Fast(definition), reference) or reference,
         reference=reference,
     )
@@ -237,15 +237,14 @@ def _load_model(name: str, data: bytes, end_of_document: str | None) -> Tokenize
     if definition is not None:
         fast = _if_equal(lambda: FastPieces(definition, reference), reference)
     size = processor.get_piece_size()
-    special = [processor.id_to_piece(i) for i in range(size) if processor.is_control(i)]
-    control = {piece: processor.piece_to_id(piece) for piece in special}
+    control = {processor.id_to_piece(i): i for i in range(size) if processor.is_control(i)}
     if end_of_document is None and processor.eos_id() >= 0:
         end_of_document = processor.id_to_piece(processor.eos_id())
     return Tokenizer(
         name=name,
         sha256=hashlib.sha256(data).hexdigest(),
         vocab_size=size,
-        eos_id=_end_id(name, control, end_of_document, special),
+        eos_id=_end_id(name, control, end_of_document),
         bos_id=processor.bos_id() if processor.bos_id() >= 0 else None,
         cuttable=reference.plain,  # a dummy prefix would come again with each piece
         encoder=fast or reference,
@@ -253,15 +252,14 @@ def _load_model(name: str, data: bytes, end_of_document: str | None) -> Tokenize
     )
 
 
-def _end_id(
-    name: str, vocabulary: dict[str, int], wanted: str | None, special: Sequence[str]
-) -> int:
+def _end_id(name: str, special: dict[str, int], wanted: str | None) -> int:
+    """Id of the end token among the special ones: ordinary tokens occur in texts."""
     for candidate in END_NAMES if wanted is None else (wanted,):
-        if candidate in vocabulary:
-            return vocabulary[candidate]
+        if candidate in special:
+            return special[candidate]
     has = f"its special tokens are {', '.join(special)}" if special else "it has no special tokens"
     raise RecipeError(
-        f"tokenizer.end_of_document: {name} has no token "
+        f"tokenizer.end_of_document: {name} has no special token "
         + (f"{wanted!r}" if wanted is not None else "that is known to end documents")
         + f"; {has}"
     )

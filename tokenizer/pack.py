@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from schemas.errors import IntegrityError
 from schemas.tokens import ShardInfo
 
 # A batch is one buffer in memory; long rows make batches of fewer rows.
@@ -55,6 +56,7 @@ class Packer:
         """Put BOS and end tokens around each document.
 
         Takes and gives flat ids (unsigned[m]) and offsets (int64[n + 1]); ids come back as uint32.
+        IntegrityError if a text has the id of a mark.
         """
         info = self._info
         begin, end = int(info.begin_document), int(info.end_document)
@@ -66,6 +68,13 @@ class Packer:
             return ids.astype(np.uint32, copy=False), moved
         out = np.empty(moved[-1], dtype=np.uint32)
         ours = np.ones(len(out), dtype=bool)
+        # Readers may take every mark for the edge of a document.
+        for mark, wanted in ((info.bos_id, begin), (info.eos_id, end)):
+            if wanted and mark is not None and bool((ids == mark).any()):
+                raise IntegrityError(
+                    f"the tokenizer encodes ordinary text to id {mark}, which marks the edges of "
+                    "documents; choose another tokenizer.end_of_document"
+                )
         if begin:
             if info.bos_id is None:
                 raise ValueError("begin_document needs a tokenizer with a BOS token")

@@ -9,7 +9,9 @@ runs are merged at the end, so the result does not depend on the bound.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +25,11 @@ from numpy import uint64 as U
 from schemas.recipe import GivenTokenizer, Tokenizer, TrainBPE
 from tokenizer.codepoints import classes
 from tokenizer.counts import COUNTS, merge_counts, write_counts
-from tokenizer.split import RULES, pretoken_end, string_buffers
+from tokenizer.split import RULES, find_ends, rule_table, string_buffers
 
 _SLOTS = 1 << 16
 _ARENA = 1 << 20
+_BLOCK = 512  # pretokens looked up together, so that the waits for memory overlap
 _ENTRY_BYTES = 4 * 8 + 2 * 8  # start, length, count, first eight bytes; and two slots each
 _MAX_ARENA = 1 << 30  # Arrow's binary offsets are 32 bits wide
 
@@ -57,8 +60,9 @@ class PretokenCounter:
             raise ValueError(f"expected a pretokenizer of {', '.join(RULES)}, got {pretokenizer!r}")
         self.pretokenizer = pretokenizer
         self._memory_bytes = memory_bytes
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._runs: list[Path] = []
+        self._block: npt.NDArray[np.int64] = np.empty((4, _BLOCK), dtype=np.int64)
         self.total = 0  # pretokens counted so far, repeats included
         self._clear()
 
@@ -70,12 +74,13 @@ class PretokenCounter:
 
     def add(self, text: pa.StringArray) -> None:
         """Count the pretokens of every text."""
+        rule = RULES[self.pretokenizer]
         buffer, offsets = string_buffers(text)
         self._state[[_TEXT, _TOTAL]] = 0
         self._state[_POSITION] = offsets[0]
         while True:
             need = _count(
-                buffer, offsets, classes(), RULES[self.pretokenizer],
+                buffer, offsets, classes(), rule_table(rule), rule, self._block,
                 self._slots, self._entries, self._arena, self._state,
             )  # fmt: skip
             if need < 0:
@@ -119,8 +124,9 @@ class PretokenCounter:
 
     def _spill(self) -> None:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="gristmill-counts-")
-        self._runs.append(Path(self._folder.name, f"{len(self._runs)}.arrow"))
+            self._folder = Path(tempfile.mkdtemp(prefix="gristmill-counts-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._runs.append(self._folder / f"{len(self._runs)}.arrow")
         write_counts(self._runs[-1], self._sorted())
         self._clear()
 
@@ -131,9 +137,9 @@ class PretokenCounter:
         else:
             self._spill()
             write_counts(path, merge_counts(self._runs))
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder, self._runs, self.total = None, [], 0
+        for run in self._runs:
+            run.unlink()
+        self._runs, self.total = [], 0
         self._clear()
 
 
@@ -159,60 +165,91 @@ def _load(buffer, i, length):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _count(buffer, offsets, table, rule, slots, entries, arena, state):  # type: ignore[no-untyped-def]
+def _count(buffer, offsets, table, rules, rule, block, slots, entries, arena, state):  # type: ignore[no-untyped-def]
     """Count on from `state`; -1 when done, else the bytes of the pretoken that found no room."""
+    ends, heads, tags, found = block[0], block[1], block[2], block[3]
     mask = U(slots.size - 1)
     used = U(state[_USED])
     n = U(state[_ENTRIES])
     total = state[_TOTAL]
     i = U(state[_POSITION])
-    for k in range(state[_TEXT], offsets.size - 1):
-        end = U(offsets[k + 1])
-        while i < end:
-            after, counts = pretoken_end(buffer, i, end, table, rule)
-            if not counts:
-                i = after
+    k = state[_TEXT]
+    texts = offsets.size - 1
+    while k < texts:
+        # cut texts, which lie one behind the other, until the block is full
+        first = i
+        size = np.int64(0)
+        while k < texts and size < ends.size - 2:
+            end = U(offsets[k + 1])
+            i, size = find_ends(buffer, i, end, table, rules, rule, ends, size)
+            if i < end:
+                break
+            k += 1
+        # hash: multiply and fold, eight bytes at a time; the tag is the high half
+        start = first
+        for b in range(size):
+            if ends[b] < 0:
+                start = U(-ends[b])
                 continue
-            length = after - i
-            head = _load(buffer, i, length)
-            # multiply and fold, eight bytes at a time; the tag is the high half
+            after = U(ends[b])
+            length = after - start
+            head = _load(buffer, start, length)
             code = (head ^ length) * U(0x9E3779B97F4A7C15)
-            p = i + U(8)
+            p = start + U(8)
             while p < after:
-                code = (code ^ (code >> U(32)) ^ _load(buffer, p, after - p)) * U(
-                    0xBF58476D1CE4E5B9
-                )
+                code ^= (code >> U(32)) ^ _load(buffer, p, after - p)
+                code *= U(0xBF58476D1CE4E5B9)
                 p += U(8)
             code = (code ^ (code >> U(29))) * U(0xBF58476D1CE4E5B9)
-            tag = code >> U(32)
+            heads[b] = np.int64(head)
+            tags[b] = np.int64(code >> U(32))
+            start = after
+        for b in range(size):
+            found[b] = np.int64(slots[U(tags[b]) & mask])
+        for b in range(size):  # only to have the entries in cache
+            entry = U(found[b]) & U(0xFFFFFFFF)
+            found[b] = entries[entry - U(1), 3] if entry else 0
+        start = first
+        for b in range(size):
+            if ends[b] < 0:
+                start = U(-ends[b])
+                continue
+            after = U(ends[b])
+            length = after - start
+            head = heads[b]
+            tag = U(tags[b])
             slot = tag & mask
             while True:
                 content = slots[slot]
                 if content == 0:
                     if n == U(entries.shape[0]) or used + length > U(arena.size):
-                        state[_TEXT], state[_POSITION] = k, i
+                        # this pretoken will be the first of the next block
+                        k = np.int64(state[_TEXT])
+                        while U(offsets[k + 1]) <= start:
+                            k += 1
+                        state[_TEXT], state[_POSITION] = k, start
                         state[_ENTRIES], state[_USED], state[_TOTAL] = n, used, total
-                        return length
+                        return np.int64(length)
                     entries[n, 0], entries[n, 1] = used, length
-                    entries[n, 2], entries[n, 3] = 1, np.int64(head)
+                    entries[n, 2], entries[n, 3] = 1, head
                     for p in range(length):
-                        arena[used + U(p)] = buffer[i + U(p)]
+                        arena[used + U(p)] = buffer[start + U(p)]
                     used += length
                     n += U(1)
                     slots[slot] = tag << U(32) | n
                     break
                 if content >> U(32) == tag:
                     entry = (content & U(0xFFFFFFFF)) - U(1)
-                    if U(entries[entry, 1]) == length and U(entries[entry, 3]) == head:
-                        p, start = U(8), U(entries[entry, 0])
-                        while p < length and arena[start + p] == buffer[i + p]:
+                    if U(entries[entry, 1]) == length and entries[entry, 3] == head:
+                        p, at = U(8), U(entries[entry, 0])
+                        while p < length and arena[at + p] == buffer[start + p]:
                             p += U(1)
                         if p >= length:
                             entries[entry, 2] += 1
                             break
                 slot = (slot + U(1)) & mask
             total += 1
-            i = after
+            start = after
     state[_ENTRIES], state[_USED], state[_TOTAL] = n, used, total
     return -1
 

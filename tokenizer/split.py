@@ -1,4 +1,4 @@
-"""Where pretokens end: the Llama-3 and GPT-2 split regexes and SentencePiece's word rule as kernels.
+"""Where pretokens end: the Llama-3 and GPT-2 regexes and SentencePiece's word rule as kernels.
 
 The regexes, as HF tokenizers' `Split(Regex(...), "isolated")` applies them to a whole document:
 
@@ -6,12 +6,16 @@ The regexes, as HF tokenizers' `Split(Regex(...), "isolated")` applies them to a
             | ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+
     gpt2    's|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+
 
-Both match every character of any text, so pretokens are the text cut in pieces. Each alternative is
-decided by the classes of at most the next few code points, hence no backtracking: every code point
-is looked at a bounded number of times, except that trailing spaces of a line may be read twice.
+Both match every character of any text, so pretokens are the text cut in pieces, and what cuts it is
+nearly a finite automaton over code-point classes: `_rules` has it as a table of states. Two things
+need a look ahead and are done apart: a contraction after an apostrophe, and two or more white-space
+characters in a row, the last of which may belong to what follows. No code point is read more than
+three times.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numba
 import numpy as np
@@ -19,7 +23,16 @@ import numpy.typing as npt
 import pyarrow as pa
 from numpy import uint64 as U
 
-from tokenizer.codepoints import LETTER, NEWLINE, NUMBER, OTHER, SPACE, classes
+from tokenizer.codepoints import (
+    APOSTROPHE,
+    BLANK,
+    LETTER,
+    NEWLINE,
+    NUMBER,
+    OTHER,
+    SPACE,
+    classes,
+)
 
 LLAMA3_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -31,9 +44,41 @@ PATTERNS = {"llama3": LLAMA3_PATTERN, "gpt2": GPT2_PATTERN}
 # SentencePiece holds positions in a word in 16 bits; longer words are cut.
 MAX_WORD_BYTES = 16_384
 
-NONE = 255  # the class of what follows the end of a text
 LLAMA3, GPT2, WHITESPACE = range(3)
 RULES = {"llama3": LLAMA3, "gpt2": GPT2, "whitespace": WHITESPACE}
+
+# What the pretoken so far is: nothing, letters, one to three numbers, one other character that may
+# still be the prefix of letters, others, newlines after others, one blank, one other space,
+# newlines.
+_START, _L, _N1, _N2, _N3, _O1, _O2, _ON, _B, _S, _NL = range(11)
+_CUT, _SLOW = 16, 32  # the pretoken ends before this code point; look ahead
+
+
+@cache
+def _rules(rule: int) -> npt.NDArray[np.uint8]:
+    """uint8[state * 8 + class]: next state, with _CUT or _SLOW."""
+    llama = rule == LLAMA3
+    first = {
+        OTHER: _O1 if llama else _O2, LETTER: _L, NUMBER: _N1, SPACE: _S, NEWLINE: _NL, BLANK: _B,
+    }  # fmt: skip
+    table = np.full((11, 8), _SLOW, dtype=np.uint8)
+    for state in range(11):
+        for kind, following in first.items():
+            table[state, kind] = following | (_CUT if state != _START else 0)
+    for state in (_B, _S, _NL):
+        table[state, [SPACE, NEWLINE, BLANK]] = _SLOW
+    table[_L, LETTER] = table[_B, LETTER] = _L
+    table[_O2, [OTHER, APOSTROPHE]] = table[_B, [OTHER, APOSTROPHE]] = _O2
+    if llama:
+        table[_N1, NUMBER], table[_N2, NUMBER] = _N2, _N3
+        table[[_O1, _S], LETTER] = _L
+        table[_O1, [OTHER, APOSTROPHE]] = _O2
+        table[[_O1, _O2, _ON], NEWLINE] = _ON
+        table[_NL, NEWLINE] = _NL
+    else:
+        table[_N1, NUMBER] = table[_B, NUMBER] = _N1
+    table.flags.writeable = False
+    return table.reshape(-1)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -53,17 +98,6 @@ def _kind(buffer, i, table):  # type: ignore[no-untyped-def]
         return table[(b & U(0x0F)) << U(12) | tail], U(3)
     tail = tail << U(6) | (np.uint64(buffer[i + U(3)]) & U(0x3F))
     return table[(b & U(0x07)) << U(18) | tail], U(4)
-
-
-@numba.njit(nogil=True, cache=True)
-def _run(buffer, i, end, table, wanted):  # type: ignore[no-untyped-def]
-    """End of the run of code points of class `wanted` that starts at i."""
-    while i < end:
-        kind, length = _kind(buffer, i, table)
-        if kind != wanted:
-            break
-        i += length
-    return i
 
 
 @numba.njit(nogil=True, cache=True)
@@ -102,7 +136,7 @@ def _spaces(buffer, i, end, table, newlines):  # type: ignore[no-untyped-def]
             last = end
             break
         kind, length = _kind(buffer, i, table)
-        if kind != SPACE and kind != NEWLINE:
+        if kind < SPACE or kind == APOSTROPHE:
             break
         last = i
         i += length
@@ -143,62 +177,60 @@ def _word_end(buffer, i, end):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def pretoken_end(buffer, i, end, table, rule):  # type: ignore[no-untyped-def]
-    """End of the pretoken that starts at byte i < end, and whether it is one or only a separator.
+def find_ends(buffer, i, end, table, rules, rule, ends, n):  # type: ignore[no-untyped-def]
+    """Ends of the pretokens of one text, or of as many as there is room for.
 
-    buffer: uint8[bytes], valid UTF-8; i, end: uint64; table: classes(); rule: of RULES.
+    buffer: uint8[bytes], valid UTF-8; i, end: uint64, the text; table: classes(); rules:
+    rule_table(rule). Writes to ends: int64, from n on. Each pretoken begins where the one before
+    ends; what ends at -e is no pretoken but a separator that ends at e. Returns where the last one
+    ended, and the new n.
     """
+    room = ends.size - 2
     if rule == WHITESPACE:
-        return _word_end(buffer, i, end)
-    if buffer[i] == 0x27:
-        after = _contraction(buffer, i, end, rule == LLAMA3)
-        if after > i:
-            return after, True
-    kind, length = _kind(buffer, i, table)
-    j = i + length
-    if kind == LETTER:
-        return _run(buffer, j, end, table, LETTER), True
-    following = np.uint8(NONE)
-    if j < end:
-        following, length = _kind(buffer, j, table)
-    if rule == LLAMA3:
-        if following == LETTER and (kind == SPACE or kind == OTHER):
-            return _run(buffer, j, end, table, LETTER), True
-        if kind == NUMBER:
-            if following == NUMBER:
-                j += length
-                if j < end:
-                    following, length = _kind(buffer, j, table)
-                    if following == NUMBER:
-                        j += length
-            return j, True
-        if kind == OTHER or (buffer[i] == 0x20 and following == OTHER):
-            j = _run(buffer, j, end, table, OTHER)
-            return _run(buffer, j, end, table, NEWLINE), True
-    else:
-        if buffer[i] == 0x20 and following < SPACE:
-            kind = following
-        if kind < SPACE:
-            return _run(buffer, j, end, table, kind), True
-    return _spaces(buffer, i, end, table, rule == LLAMA3), True
-
-
-@numba.njit(nogil=True, cache=True)
-def _fill_spans(buffer, offsets, table, rule, spans, rows):  # type: ignore[no-untyped-def]
-    """Write starts and ends of all pretokens to spans, their numbers per text to rows."""
-    n = 0
-    for k in range(offsets.size - 1):
-        i, end = U(offsets[k]), U(offsets[k + 1])
-        first = n
-        while i < end:
-            after, counts = pretoken_end(buffer, i, end, table, rule)
-            if counts:
-                spans[n, 0] = i
-                spans[n, 1] = after
+        while i < end and n < room:
+            i, counts = _word_end(buffer, i, end)
+            ends[n] = i if counts else -np.int64(i)
+            n += 1
+        return i, n
+    start = i
+    state = np.uint8(_START)
+    while i < end and n < room:
+        kind, length = _kind(buffer, i, table)
+        rule_found = rules[U(state) << U(3) | U(kind)]
+        if rule_found < _SLOW:
+            cut = rule_found >> 4
+            ends[n] = i
+            n += np.int64(cut)
+            start = i if cut else start
+            state = rule_found & np.uint8(15)
+            i += length
+            continue
+        if kind == APOSTROPHE:
+            if i > start:
+                ends[n] = i
                 n += 1
-            i = after
-        rows[k] = n - first
-    return n
+            start = i
+            i = _contraction(buffer, i, end, rule == LLAMA3)
+            if i == start:  # a character like others
+                state = np.uint8(_O1 if rule == LLAMA3 else _O2)
+                i += U(1)
+                continue
+        else:
+            i = _spaces(buffer, start, end, table, rule == LLAMA3)
+        ends[n] = i
+        n += 1
+        start = i
+        state = np.uint8(_START)
+    if i >= end and start < end and n < ends.size:
+        ends[n] = end
+        n += 1
+        start = end
+    return start, n
+
+
+def rule_table(rule: int) -> npt.NDArray[np.uint8]:
+    """What `find_ends` needs for a rule of RULES."""
+    return _rules(GPT2 if rule == WHITESPACE else rule)
 
 
 def string_buffers(
@@ -221,11 +253,16 @@ def string_buffers(
 
 def split(text: pa.StringArray, pretokenizer: str) -> pa.ListArray:
     """Pretokens of each text, as list<string>; for looking and for tests, not for counting."""
+    rule = RULES[pretokenizer]
     buffer, offsets = string_buffers(text)
-    spans = np.empty((max(1, int(offsets[-1]) - int(offsets[0])), 2), dtype=np.int64)
-    rows = np.empty(len(text), dtype=np.int64)
-    n = _fill_spans(buffer, offsets, classes(), RULES[pretokenizer], spans, rows)
-    whole = buffer.tobytes()
-    pretokens = pa.array([whole[i:j].decode() for i, j in spans[:n].tolist()], pa.string())
-    bounds = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(rows)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(bounds), pretokens)
+    pretokens: list[str] = []
+    bounds = [0]
+    for first, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        ends = np.empty(end - first + 2, dtype=np.int64)
+        _, n = find_ends(buffer, U(first), U(end), classes(), rule_table(rule), rule, ends, 0)
+        for bound in ends[:n].tolist():
+            if bound > 0:
+                pretokens.append(buffer[first:bound].tobytes().decode())
+            first = abs(bound)
+        bounds.append(len(pretokens))
+    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(pretokens, pa.string()))

@@ -19,6 +19,7 @@ import pyarrow as pa
 from schemas.errors import RecipeError
 from schemas.recipe import TrainBPE
 from tokenizer.counts import COUNTS
+from tokenizer.merge_kernels import pack
 from tokenizer.merging import find_merges
 from tokenizer.model import BPEModel, byte_alphabet
 
@@ -100,11 +101,13 @@ def _words(
         numbers.append(batch["count"].to_numpy())
     if not symbols:
         return np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int64)
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+    starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]), dtype=np.int64)
     return np.concatenate(symbols), starts, np.concatenate(numbers)
 
 
 def warm() -> None:
-    """Compile the training kernel, or load it from the cache."""
+    """Compile the training kernels, or load them from the cache."""
     batch = pa.RecordBatch.from_arrays([[b"ab"], [2]], schema=COUNTS)
     train_bpe([batch], TrainBPE(vocab_size=258))
+    one = np.zeros(1, dtype=np.int64)
+    pack(np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), one, one)

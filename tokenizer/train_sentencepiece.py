@@ -2,10 +2,12 @@
 
 The library reads `word<TAB>count` lines (input_format=tsv). With identity normalisation its result
 is that of training on the raw text, because it cuts sentences into the same words itself before it
-counts pairs. Nothing is normalised, no space is put before a text and none is taken away, and what
-has no piece falls back to bytes: decoding an encoded text gives the text. The exception is U+2581,
-the library's own sign for a space: it is never in a training word, and an encoder has to write it
-as its three bytes (tokenizer.encode does), or it would come back as a space.
+counts pairs; only a tab, which no longer piece may contain, is left to its byte's piece.
+
+Nothing is normalised, no space is put before a text and none is taken away, and what has no piece
+falls back to bytes: decoding an encoded text gives the text. The exception is U+2581, the library's
+own sign for a space: it is never in a training word, and an encoder has to write it as its three
+bytes (tokenizer.encode does), or it would come back as a space.
 
 Ids are LLaMA's: `<unk>` 0, `<s>` 1, `</s>` 2 (which ends documents), then the 256 bytes.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 
@@ -26,9 +29,7 @@ _THREADS = 2  # written into the model, hence the same on every machine
 _MAX_LINE = 1 << 20  # longer lines would be left out; words end at tokenizer.split.MAX_WORD_BYTES
 
 
-def train_sentencepiece(
-    counts: Iterable[pa.RecordBatch], settings: TrainSentencePiece
-) -> bytes:
+def train_sentencepiece(counts: Iterable[pa.RecordBatch], settings: TrainSentencePiece) -> bytes:
     """The .model file, from distinct words with counts: COUNTS batches of rule "whitespace".
 
     A corpus with too few pairs gives a smaller vocabulary than asked for. RecipeError if the
@@ -52,7 +53,7 @@ def train_sentencepiece(
     return model.getvalue()
 
 
-def options(settings: TrainSentencePiece) -> dict[str, object]:
+def options(settings: TrainSentencePiece) -> dict[str, Any]:
     """Trainer options, apart from input and output; the same for raw text."""
     return {
         "model_type": "bpe",

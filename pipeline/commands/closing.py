@@ -61,8 +61,11 @@ def tell(facts: Mapping[str, Any], output: Output, sample: str | None) -> None:
         line(console, f"  gristmill export {directory} --format jsonl --output clean.jsonl")
 
 
-def decoded_sample(directory: str) -> str | None:
-    """The beginning of one document, decoded from the first token shard; None without tokens."""
+def decoded_sample(directory: str, language: str | None = None) -> str | None:
+    """The beginning of one document, decoded from the first token shard; None without tokens.
+
+    The first document of `language` that is not very short, if that shard has one.
+    """
     run = open_run(directory)
     records = {state.step: state.records for state in read_steps(run)}
     for record in records.get("encode", ()):
@@ -70,11 +73,11 @@ def decoded_sample(directory: str) -> str | None:
         if record.counts.total("kept").documents and (
             not storage.is_remote(directory) or shard.bytes <= _SAMPLE_SHARD
         ):
-            return _decode(run, records["train"][0], record)
+            return _decode(run, records["train"][0], record, language)
     return None
 
 
-def _decode(run: Run, trained: TaskRecord, encoded: TaskRecord) -> str:
+def _decode(run: Run, trained: TaskRecord, encoded: TaskRecord, language: str | None) -> str:
     from tokenizer.encode import load_tokenizer
     from tokenizer.shards import open_shard
 
@@ -86,7 +89,8 @@ def _decode(run: Run, trained: TaskRecord, encoded: TaskRecord) -> str:
     ):
         tokenizer = load_tokenizer(model, facts.get("end_of_document"))
         shard = open_shard(tokens, str(documents))
-        lengths = shard.documents.column("tokens").to_numpy()
-        text = shard.text(int(np.argmax(lengths >= _SAMPLE_TOKENS)), tokenizer)
+        long = shard.documents.column("tokens").to_numpy() >= _SAMPLE_TOKENS
+        wanted = np.array(shard.documents.column("language").to_pylist()) == language
+        text = shard.text(int(np.argmax(2 * long + wanted)), tokenizer)
     cut = text[:SAMPLE_CHARACTERS]
     return cut if len(cut) == len(text) else f"{cut.rstrip()} ..."

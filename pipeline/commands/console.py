@@ -16,10 +16,12 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from schemas.errors import GristmillError, TaskError
 
@@ -65,6 +67,12 @@ class Output:
         if not self.json:
             self.console.print(printable(text), style=style, soft_wrap=True)
 
+    def working(self, text: str) -> AbstractContextManager[object]:
+        """A spinner on the terminal while the block runs, for work without steps to count."""
+        if self.json or self.quiet:
+            return nullcontext()
+        return Console(stderr=True, markup=False).status(Text(printable(text)))
+
 
 def printable(text: str, *, newlines: bool = True) -> str:
     """The text with control and direction-changing characters escaped, so a terminal can show it.
@@ -87,7 +95,6 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def inner(*args: P.args, **kwargs: P.kwargs) -> None:
-        quiet_libraries()
         try:
             command(*args, **kwargs)
         except GristmillError as error:
@@ -121,7 +128,10 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def quiet_libraries() -> None:
-    """Keep what libraries log, warn and die of in their threads off the terminal."""
+    """Keep what libraries log, warn and die of in their threads off the terminal.
+
+    For a process that is the command, once: it changes what the whole process does.
+    """
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.NullHandler())

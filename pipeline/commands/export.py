@@ -39,6 +39,7 @@ def export(
     from pipeline.export import export as write
 
     out = Output(as_json, quiet=quiet)
-    done = write(directory, output, format=format, zstd=zstd)
+    with out.working(f"writing {output}"):
+        done = write(directory, output, format=format, zstd=zstd)
     out.event("result", **done)
     out.text(f"{done['documents']:,} documents, {done['bytes']:,} bytes in {output}")

@@ -43,7 +43,8 @@ def verify(
     from schemas.errors import IntegrityError
 
     output = Output(as_json, quiet=quiet)
-    report = check(directory)
+    with output.working(f"checking every file of {directory}"):
+        report = check(directory)
     output.event("result", ok=not report.problems, **report.to_json())
     for warning in report.warnings:
         output.text(f"warning: {warning}", style="yellow")

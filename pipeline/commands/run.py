@@ -146,6 +146,8 @@ def carry_out(
 
     options = RunnerOptions(runner=runner, workers=workers)
     output.event("start", recipe=recipe.name, recipe_sha256=recipe.sha256(), directory=directory)
+    if not output.quiet:
+        output.text(f"{recipe.name} into {directory}")
     from pipeline.progress import Progress, display
     from pipeline.run import execute, steps_until
 
@@ -155,4 +157,6 @@ def carry_out(
     from pipeline.commands.closing import decoded_sample, tell
     from pipeline.inspect import collect
 
-    tell(collect(directory), output, decoded_sample(directory))
+    facts = collect(directory)
+    most = facts["languages"][0]["language"] if facts["languages"] else None
+    tell(facts, output, decoded_sample(directory, most))

@@ -1,8 +1,8 @@
 """Reading: input files to batches of documents, with every defect quarantined in its place.
 
-    plan_inputs(recipe) -> slices     what there is to read, cut from the input alone
-    group(slices, recipe) -> groups   the slices of each task
-    read_slices(group, recipe)        batches of documents and rejects
+`plan_inputs(recipe)` says what there is to read, in slices cut from the input alone;
+`group(slices, recipe)` which of them make a task; `read_slices(group, recipe)` yields batches of
+documents and of rejects.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,8 @@ class Sampler:
 class BatchBuilder:
     """Collects documents and rejects of one file; `take` cuts a batch when there is enough.
 
-    Rows keep file order. Empty texts become rejects ("empty"), sampled-out rows too ("not-sampled").
+    Rows keep file order. Empty texts become rejects ("empty"), and so do
+    sampled-out rows ("not-sampled").
     """
 
     def __init__(self, source: str, relative: str, sampler: Sampler | None = None) -> None:
@@ -112,13 +114,14 @@ class BatchBuilder:
         if not all(ids):
             prefix = self._prefix
             ids = [i or f"{prefix}{p}" for i, p in zip(ids, positions, strict=True)]
+        named = cast("list[str]", ids)
         sizes = list(accumulate(map(len, texts)))
         start = before = 0
         while start < len(texts):
             # As many as `add` with `ready` would take: batches don't depend on the way rows came.
             full = bisect_left(sizes, BATCH_BYTES - self._size + before, start) + 1
             stop = min(start + BATCH_DOCUMENTS - len(self._ids), full, len(texts))
-            self._ids += ids[start:stop]
+            self._ids += named[start:stop]
             self._texts += texts[start:stop]
             self._positions += positions[start:stop]
             self._urls += urls[start:stop]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Any, BinaryIO, cast
@@ -205,11 +204,12 @@ def _texts(column: pa.Array) -> list[str | None] | None:
         if kind not in (pa.string_view(), pa.binary_view()):
             return None
         column = column.cast(pa.large_binary())
-    # Parquet strings come unchecked: to_pylist would raise at the first bad byte.
+    # Parquet strings come unchecked: only the cast from binary looks at the bytes.
+    raw = column.cast(pa.large_binary())
     try:
-        return cast("list[str | None]", column.cast(pa.large_binary()).cast(pa.large_string()).to_pylist())
+        return cast("list[str | None]", raw.cast(pa.large_string()).to_pylist())
     except pa.ArrowInvalid:
-        values: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
+        values: list[bytes | None] = raw.to_pylist()
         return [v.decode("utf-8", "surrogateescape") if v is not None else None for v in values]
 
 

@@ -1,7 +1,7 @@
 """Streaming decompression that says where and how a file is damaged.
 
-Everything decodable before the damage is yielded first; then `Damaged` is raised. The libraries' own
-file objects differ here: zstandard's reader takes a truncated frame for the end of the file.
+Everything decodable before the damage is yielded first; then `Damaged` is raised. The libraries'
+own file objects differ here: zstandard's reader takes a truncated frame for the end of the file.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _members(file: BinaryIO, compression: str) -> Iterator[bytes]:
             except errors as error:
                 raise Damaged(
                     "corrupt",
-                    f"the {compression} stream is damaged after compressed byte {consumed}: {error}",
+                    f"the {compression} stream is damaged after byte {consumed}: {error}",
                     consumed,
                 ) from error
             consumed += len(pending)

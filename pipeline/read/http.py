@@ -28,8 +28,9 @@ class Response:
 def parse_response(block: bytes) -> Response:
     """Parse a stored HTTP response.
 
-    Crawlers often store bodies decoded but keep the headers of the wire: a body that is not coded as
-    its headers say is taken as it is. Raises Damaged where a coded body breaks off or is corrupt.
+    Crawlers often store bodies decoded but keep the headers of the wire: a body that is not coded
+    as its headers say is taken as it is. Raises Damaged where a coded body breaks off or is
+    corrupt.
     """
     found = _STATUS.match(block)
     if found is None:

@@ -132,9 +132,7 @@ def line_blocks(
         yield Defect(offset, damage.reason, str(damage), b"")
 
 
-def _windows(
-    pieces: Iterator[bytes], start: int, stop: int | None, window: int
-) -> Iterator[bytes]:
+def _windows(pieces: Iterator[bytes], start: int, stop: int | None, window: int) -> Iterator[bytes]:
     """The same bytes, cut at multiples of `window` and at `stop`."""
     rest: list[bytes] = []
     have = 0

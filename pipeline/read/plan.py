@@ -140,8 +140,12 @@ def _root(source: Source) -> str:
         wildcard = _WILDCARD.search(pattern)
         fixed = pattern[: wildcard.start()] if wildcard else pattern
         folders.append(fixed.rpartition("/")[0].split("/"))
-    common = os.path.commonprefix(folders)  # of lists: whole path components
-    return "/".join(common)
+    common = 0
+    for parts in zip(*folders, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common += 1
+    return "/".join(folders[0][:common])
 
 
 def _relative(source: Source, root: str, path: str) -> str:

@@ -1,6 +1,6 @@
 """CSV and TSV with a header line; positions are record numbers.
 
-Never split: whether a newline ends a record or stands within quotes is only known from the beginning.
+Never split: only from the beginning can one tell a newline that ends a record from a quoted one.
 """
 
 from __future__ import annotations

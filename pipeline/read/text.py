@@ -43,7 +43,8 @@ def read_text(
                     _add(builder, offset, content)
             yield from builder.ready()
     else:
-        start, lines, size = 0, [], 0
+        lines: list[bytes] = []
+        start = size = 0
         for offset, line in _lines(line_blocks(file, one.compression), builder):
             if line.strip():
                 start = start if lines else offset
@@ -62,9 +63,7 @@ def read_text(
     yield from builder.rest()
 
 
-def _lines(
-    blocks: Iterator[Block | Defect], builder: BatchBuilder
-) -> Iterator[tuple[int, bytes]]:
+def _lines(blocks: Iterator[Block | Defect], builder: BatchBuilder) -> Iterator[tuple[int, bytes]]:
     """Lines with their newline, without the byte-order mark; defects go to the builder."""
     for block in blocks:
         if isinstance(block, Defect):

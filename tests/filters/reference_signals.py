@@ -19,11 +19,12 @@ POLICY = (
     "use of cookies",
     "use cookies",
 )
+CLASSES: list[int] = u.classes().tolist()
 CONTENT = u.LETTER | u.MARK | u.NUMBER
 
 
 def has(char: str, flags: int) -> bool:
-    return bool(int(u.classes()[ord(char)]) & flags)
+    return CLASSES[ord(char)] & flags != 0
 
 
 def any_has(text: str, flags: int) -> bool:
@@ -35,11 +36,12 @@ def ascii_lower(text: str) -> str:
 
 
 def strip(text: str) -> str:
-    while text and has(text[0], u.WHITESPACE):
-        text = text[1:]
-    while text and has(text[-1], u.WHITESPACE):
-        text = text[:-1]
-    return text
+    begin, end = 0, len(text)
+    while begin < end and has(text[begin], u.WHITESPACE):
+        begin += 1
+    while end > begin and has(text[end - 1], u.WHITESPACE):
+        end -= 1
+    return text[begin:end]
 
 
 def words(text: str) -> list[tuple[str, bool]]:
@@ -87,10 +89,10 @@ def sentences(text: str) -> int:
             if not has(char, u.SENTENCE_END):
                 continue
             if char in ".!?":
-                rest = line[k + 1 :]
-                while rest and has(rest[0], u.SENTENCE_END | u.CLOSING):
-                    rest = rest[1:]
-                if rest and not has(rest[0], u.WHITESPACE):
+                after = k + 1
+                while after < len(line) and has(line[after], u.SENTENCE_END | u.CLOSING):
+                    after += 1
+                if after < len(line) and not has(line[after], u.WHITESPACE):
                     continue
             total += content
             content = False

@@ -1,6 +1,7 @@
 """Exports hold exactly the clean documents, in order, as other people's readers see them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,39 +9,28 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import small_corpus as small
+import small_corpus
 import zstandard
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.export import export
-from pipeline.recipe_file import load_recipe
-from pipeline.run import execute
-from pipeline.runners import RunnerOptions
 from schemas.document import DOCUMENT
 from schemas.errors import IntegrityError, RecipeError, RunDirectoryError
 
 
 @pytest.fixture(scope="module")
-def scrubbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
-    recipe = load_recipe(small.make_corpus(folder / "corpus").recipe)
-    execute(recipe, str(folder / "run"), options=RunnerOptions(workers=1), until="scrub")
-    return folder / "run"
-
-
-@pytest.fixture(scope="module")
-def expected(scrubbed: Path) -> list[dict[str, Any]]:
-    shards = sorted(scrubbed.glob("clean/*.parquet"))
+def expected(small_run: Path) -> list[dict[str, Any]]:
+    shards = sorted(small_run.glob("clean/*.parquet"))
     assert len(shards) > 1
     rows: list[dict[str, Any]] = pa.concat_tables(map(pq.read_table, shards)).to_pylist()
-    assert len(rows) == small.PROSE + small.MAIL
+    assert len(rows) == small_corpus.PROSE + small_corpus.MAIL
     return rows
 
 
-def test_jsonl(scrubbed: Path, expected: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_jsonl(small_run: Path, expected: list[dict[str, Any]], tmp_path: Path) -> None:
     target = tmp_path / "new" / "clean.jsonl"
-    done = export(str(scrubbed), str(target), format="jsonl", zstd=False)
+    done = export(str(small_run), str(target), format="jsonl", zstd=False)
     rows = [json.loads(line) for line in target.read_bytes().split(b"\n")[:-1]]
     assert rows == expected
     assert done["documents"] == len(rows)
@@ -49,11 +39,11 @@ def test_jsonl(scrubbed: Path, expected: list[dict[str, Any]], tmp_path: Path) -
 
 
 def test_compressed_jsonl_is_one_zstd_frame_of_the_same_bytes(
-    scrubbed: Path, tmp_path: Path
+    small_run: Path, tmp_path: Path
 ) -> None:
     plain, packed = tmp_path / "a.jsonl", tmp_path / "a.jsonl.zst"
-    export(str(scrubbed), str(plain), format="jsonl", zstd=False)
-    export(str(scrubbed), str(packed), format="jsonl", zstd=True)
+    export(str(small_run), str(plain), format="jsonl", zstd=False)
+    export(str(small_run), str(packed), format="jsonl", zstd=True)
     with zstandard.open(packed, "rb") as file:
         assert file.read() == plain.read_bytes()
     assert packed.stat().st_size < plain.stat().st_size
@@ -61,10 +51,10 @@ def test_compressed_jsonl_is_one_zstd_frame_of_the_same_bytes(
 
 @pytest.mark.parametrize("zstd", [False, True])
 def test_parquet(
-    scrubbed: Path, expected: list[dict[str, Any]], tmp_path: Path, zstd: bool
+    small_run: Path, expected: list[dict[str, Any]], tmp_path: Path, zstd: bool
 ) -> None:
     target = tmp_path / "clean.parquet"
-    export(str(scrubbed), str(target), format="parquet", zstd=zstd)
+    export(str(small_run), str(target), format="parquet", zstd=zstd)
     assert pl.read_parquet(target).to_dicts() == expected
     file = pq.ParquetFile(target)
     assert file.schema_arrow.equals(DOCUMENT)
@@ -72,19 +62,17 @@ def test_parquet(
     assert column.compression == ("ZSTD" if zstd else "UNCOMPRESSED")
 
 
-def test_the_same_export_twice_is_the_same_bytes(scrubbed: Path, tmp_path: Path) -> None:
+def test_the_same_export_twice_is_the_same_bytes(small_run: Path, tmp_path: Path) -> None:
     for format in ("jsonl", "parquet"):
         paths = [tmp_path / f"{n}.{format}" for n in range(2)]
         for path in paths:
-            export(str(scrubbed), str(path), format=format, zstd=True)
+            export(str(small_run), str(path), format=format, zstd=True)
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_a_damaged_shard_leaves_no_half_export(scrubbed: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_a_damaged_shard_leaves_no_half_export(small_run: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    shutil.copytree(scrubbed, directory)
+    shutil.copytree(small_run, directory)
     shard = sorted(directory.glob("clean/*.parquet"))[-1]
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(IntegrityError, match=rf"clean/{shard.name}: cannot read the clean shard"):
@@ -92,23 +80,24 @@ def test_a_damaged_shard_leaves_no_half_export(scrubbed: Path, tmp_path: Path) -
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
 
-def test_refusals(scrubbed: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_refusals(small_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r'expected jsonl or parquet; got "json"\. Did you mean'):
-        export(str(scrubbed), str(tmp_path / "x"), format="json", zstd=False)
+        export(str(small_run), str(tmp_path / "x"), format="json", zstd=False)
     directory = tmp_path / "run"
-    shutil.copytree(scrubbed, directory)
+    shutil.copytree(small_run, directory)
     (directory / "plan" / "scrub.json").unlink()
     with pytest.raises(RunDirectoryError, match="has no clean documents yet"):
         export(str(directory), str(tmp_path / "x"), format="jsonl", zstd=False)
 
 
-def test_command(scrubbed: Path, tmp_path: Path) -> None:
-    arguments = ["export", str(scrubbed), "--format", "jsonl", "-o", str(tmp_path / "x.jsonl")]
+def test_command(small_run: Path, tmp_path: Path) -> None:
+    arguments = ["export", str(small_run), "--format", "jsonl", "-o", str(tmp_path / "x.jsonl")]
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0
     event = json.loads(result.stdout)
-    assert (event["event"], event["documents"]) == ("result", small.PROSE + small.MAIL)
+    assert (event["event"], event["documents"]) == (
+        "result",
+        small_corpus.PROSE + small_corpus.MAIL,
+    )
     assert str(event["documents"]) in CliRunner().invoke(app, [*arguments, "--no-json"]).stdout
     assert CliRunner().invoke(app, [*arguments, "--quiet"]).stdout == ""

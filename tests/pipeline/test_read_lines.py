@@ -31,9 +31,7 @@ COMPRESS = {
 SUFFIX = {"gzip": ".gz", "zstd": ".zst", "bz2": ".bz2", "xz": ".xz", "lz4": ".lz4"}
 
 content = st.lists(
-    st.one_of(
-        st.sampled_from([b"\n", b"\r\n", b"\n\n", b"a", b"{}"]), st.binary(max_size=12)
-    ),
+    st.one_of(st.sampled_from([b"\n", b"\r\n", b"\n\n", b"a", b"{}"]), st.binary(max_size=12)),
     max_size=40,
 ).map(b"".join)
 
@@ -86,9 +84,7 @@ def test_byte_ranges_give_each_line_once(data: bytes, cuts: list[int], window: i
     borders = sorted({0, len(data), *(min(c, len(data)) for c in cuts)})
     found = []
     for start, stop in zip(borders[:-1], borders[1:], strict=True):
-        blocks = list(
-            line_blocks(io.BytesIO(data), "", start=start, stop=stop, window=window)
-        )
+        blocks = list(line_blocks(io.BytesIO(data), "", start=start, stop=stop, window=window))
         assert all(start <= offset < stop for offset, _ in lines_of(blocks))
         found += lines_of(blocks)
     assert found == lines_with_offsets(data)
@@ -177,10 +173,9 @@ def test_zero_padding_behind_gzip_is_no_damage() -> None:
 def test_truncation_yields_the_beginning_first(compression: str) -> None:
     data = b"".join(b"%d\n" % (i * 7919 % 100_003) for i in range(200_000))
     packed = COMPRESS[compression](data)
-    got = []
+    got: list[bytes] = []  # extend keeps what came before the exception
     with pytest.raises(Damaged) as caught:
-        for piece in chunks(io.BytesIO(packed[: len(packed) // 2]), compression):
-            got.append(piece)
+        got.extend(chunks(io.BytesIO(packed[: len(packed) // 2]), compression))
     assert caught.value.reason == "truncated"
     assert data.startswith(b"".join(got))
     if compression in ("gzip", "zstd", "xz"):  # the others have blocks of 900 kB and 4 MB
@@ -197,10 +192,9 @@ def test_corrupt_gzip_yields_all_that_zlib_can_decode() -> None:
             reference += decoder.decompress(bytes([byte]))
     except zlib.error:
         pass
-    got = []
+    got: list[bytes] = []  # extend keeps what came before the exception
     with pytest.raises(Damaged) as caught:
-        for piece in chunks(io.BytesIO(bytes(packed)), "gzip"):
-            got.append(piece)
+        got.extend(chunks(io.BytesIO(bytes(packed)), "gzip"))
     assert caught.value.reason == "corrupt"
     assert b"".join(got) == reference
 
@@ -226,7 +220,8 @@ def test_chunk_reader_keeps_the_damage_for_later() -> None:
 
 
 def test_own_and_made_ids(tmp_path: Path) -> None:
-    data = b'{"text":"a","id":"x"}\n\n{"text":"b","id":""}\r\n{"text":"c","id":7}\n{"id":null,"text":"d"}'
+    data = b"""{"text":"a","id":"x"}\n\n{"text":"b","id":""}\r\n{"text":"c","id":7}
+{"id":null,"text":"d"}"""
     documents, rejects = one_file(tmp_path, data)
     assert rejects == []
     assert [d["id"] for d in documents] == ["x", "s/a.jsonl#23", "7", "s/a.jsonl#65"]
@@ -251,7 +246,12 @@ def test_fields_are_mapped(tmp_path: Path) -> None:
     fields = {"text": "body", "id": "key", "url": "u", "date": "when", "language": "lang"}
     (document,), _ = read(recipe(path, source={"fields": fields}))
     assert document["text"] == "t"
-    assert [document[k] for k in ("id", "url", "date", "language")] == ["k", "http://x", "2020", "de"]
+    assert [document[k] for k in ("id", "url", "date", "language")] == [
+        "k",
+        "http://x",
+        "2020",
+        "de",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,9 @@ def test_empty_files_have_no_documents(tmp_path: Path, name: str) -> None:
     rows=st.lists(
         st.tuples(
             st.text(st.characters(exclude_categories=[]), max_size=20),
-            st.one_of(st.none(), st.integers(), st.text(max_size=3), st.floats(), st.lists(st.none())),
+            st.one_of(
+                st.none(), st.integers(), st.text(max_size=3), st.floats(), st.lists(st.none())
+            ),
             st.booleans(),
         ),
         max_size=12,

@@ -16,6 +16,8 @@ from pipeline.read import plan_inputs, read_slice
 from schemas.document import Repair
 from schemas.recipe import Recipe
 
+PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
 
 def recipe(path: Path, **settings: object) -> Recipe:
     source = {"name": "s", "paths": [str(path)], **settings.pop("source", {})}
@@ -58,14 +60,13 @@ def test_csv_is_what_the_csv_module_wrote(
     assert len(documents) + len(rejects) == len(rows)
 
 
-@pytest.mark.parametrize("pack", [lambda b: b, gzip.compress, zstandard.compress])
-def test_csv_with_mark_quoted_newlines_and_odd_rows(tmp_path: Path, pack: object) -> None:
+@pytest.mark.parametrize("suffix", PACK)
+def test_csv_with_mark_quoted_newlines_and_odd_rows(tmp_path: Path, suffix: str) -> None:
     data = (
-        b'\xef\xbb\xbfid,text\r\n1,"a\r\nb ""c"""\r\n2\r\n3,d,e\r\n\r\n4,caf\xe9\r\n5,\r\n6,n\0ul\r\n7,z'
+        b'\xef\xbb\xbfid,text\r\n1,"a\r\nb ""c"""\r\n2\r\n3,d,e\r\n\r\n'
+        b"4,caf\xe9\r\n5,\r\n6,n\0ul\r\n7,z"
     )
-    suffix = {1: "", 2: ".gz"}.get(1 if pack(b"x") == b"x" else 2 if pack(b"")[:1] == b"\x1f" else 3)
-    path = tmp_path / f"a.csv{'.zst' if suffix is None else suffix}"
-    documents, rejects = read_bytes(path, pack(data))
+    documents, rejects = read_bytes(tmp_path / f"a.csv{suffix}", PACK[suffix](data))
     assert [(d["id"], d["text"], d["repairs"]) for d in documents] == [
         ("1", 'a\r\nb "c"', 0),
         ("4", "caf\ufffd", Repair.INVALID_UTF8),
@@ -95,7 +96,7 @@ def test_csv_with_an_unclosed_quote_is_rejected_at_its_record(tmp_path: Path) ->
 
 
 def test_truncated_csv_keeps_the_beginning(tmp_path: Path) -> None:
-    data = gzip.compress("text\n".encode() + b"".join(b"row %d\n" % i for i in range(50_000)))
+    data = gzip.compress(b"text\n" + b"".join(b"row %d\n" % i for i in range(50_000)))
     documents, rejects = read_bytes(tmp_path / "a.csv.gz", data[: len(data) // 2])
     assert [d["text"] for d in documents] == [f"row {i}" for i in range(len(documents))]
     assert len(documents) > 10_000
@@ -116,14 +117,13 @@ def table(rows: int) -> pa.Table:
     )
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("suffix", PACK)
 def test_parquet_by_row_groups(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.parquet{suffix}"
     buffer = io.BytesIO()
     pq.write_table(table(5000), buffer, row_group_size=700)
-    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
-    path.write_bytes(pack(buffer.getvalue()))
-    made = recipe(path, planning={"task_bytes": 1 << 16, "min_task_bytes": 1, "min_tasks": 5})
+    path.write_bytes(PACK[suffix](buffer.getvalue()))
+    made = recipe(path, planning={"task_bytes": 1 << 16, "min_task_bytes": 1, "min_tasks": 3})
     assert len(plan_inputs(made)) == (1 if suffix else 4)
     documents, rejects = read(made)
     assert rejects == []
@@ -135,7 +135,13 @@ def test_parquet_by_row_groups(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int8(), pa.string())],
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.dictionary(pa.int8(), pa.string()),
+    ],
 )
 def test_all_string_types_are_text(tmp_path: Path, kind: pa.DataType) -> None:
     values = ["a", "é", None, "", "b"]
@@ -181,7 +187,7 @@ def test_files_that_are_no_parquet_are_rejected(tmp_path: Path, data: bytes) -> 
     assert (reject["reason"], reject["outcome"]) == ("corrupt", "failed")
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize("stream", [True, False])
 def test_arrow_streams_and_files(tmp_path: Path, stream: bool, suffix: str) -> None:
     buffer = io.BytesIO()
@@ -189,9 +195,8 @@ def test_arrow_streams_and_files(tmp_path: Path, stream: bool, suffix: str) -> N
     with new(buffer, table(1).schema) as writer:
         for batch in table(2500).to_batches(max_chunksize=1100):
             writer.write_batch(batch)
-    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
     name = ("a.arrow" if stream else "a.feather") + suffix
-    documents, rejects = read_bytes(tmp_path / name, pack(buffer.getvalue()))
+    documents, rejects = read_bytes(tmp_path / name, PACK[suffix](buffer.getvalue()))
     assert rejects == []
     assert [d["text"] for d in documents] == [f"text {i}" for i in range(2500)]
     assert [d["position"] for d in documents] == list(range(2500))
@@ -199,8 +204,9 @@ def test_arrow_streams_and_files(tmp_path: Path, stream: bool, suffix: str) -> N
 
 def test_a_truncated_arrow_file_keeps_its_whole_batches(tmp_path: Path) -> None:
     buffer = io.BytesIO()
-    with pa.ipc.new_file(buffer, table(1).schema) as writer:
-        for batch in table(3000).to_batches(max_chunksize=1000):
+    texts = table(3000).select(["text"])
+    with pa.ipc.new_file(buffer, texts.schema) as writer:
+        for batch in texts.to_batches(max_chunksize=1000):
             writer.write_batch(batch)
     data = buffer.getvalue()
     documents, (reject,) = read_bytes(tmp_path / "a.arrow", data[: len(data) // 2])

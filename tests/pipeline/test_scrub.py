@@ -137,9 +137,7 @@ def test_documents_findings_and_ledger(run: Run, tmp_path: Path) -> None:
     found = pq.read_table(files["pii"])
     assert found.schema.equals(PII)
     by_id = dict(zip((f"doc-{i}" for i in range(5)), TEXTS, strict=True))
-    values = [
-        by_id[f["id"]].encode()[f["start"] : f["end"]].decode() for f in found.to_pylist()
-    ]
+    values = [by_id[f["id"]].encode()[f["start"] : f["end"]].decode() for f in found.to_pylist()]
     assert values == ["jane.doe@example.com", "+44 20 7946 0958", "zhang.wei@qq.com", "13812345678"]
 
     result.counts.check("scrub")

@@ -329,8 +329,24 @@ def test_facts_of_a_tokenizer(json_path: Path, byte_level: Tokenizer, pieces: To
     assert (pieces.eos_id, pieces.bos_id) == (2, 1)
 
 
+def test_a_plain_added_token_can_end_documents_and_is_then_text(
+    json_path: Path, tmp_path: Path
+) -> None:
+    changed = tokenizers.Tokenizer.from_file(str(json_path))
+    changed.add_tokens(["<eod>"])
+    path = tmp_path / "tokenizer.json"
+    changed.save(str(path))
+    loaded = load_tokenizer(path, end_of_document="<eod>")
+    (ids,) = sequences(loaded, ["a<eod>b"])
+    assert loaded.eos_id == changed.token_to_id("<eod>")
+    assert loaded.eos_id not in ids
+    assert loaded.decode(ids) == "a<eod>b"
+    with pytest.raises(RecipeError, match="no special token 'a'"):
+        load_tokenizer(path, end_of_document="a")  # an ordinary token of texts
+
+
 def test_an_end_token_that_is_not_there_is_an_error(json_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no token '<\|no\|>'.*<\|endoftext\|>, <s>"):
+    with pytest.raises(RecipeError, match=r"no special token '<\|no\|>'.*<\|endoftext\|>, <s>"):
         load_tokenizer(json_path, end_of_document="<|no|>")
     bare = tmp_path / "bare.json"
     tokenizers.Tokenizer(models.BPE({"a": 0}, [])).save(str(bare))

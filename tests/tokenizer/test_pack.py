@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.errors import IntegrityError
 from schemas.tokens import ShardInfo, token_dtype
 from tokenizer.pack import BATCH_TOKENS, Packer, batch_rows
 
@@ -131,6 +132,13 @@ def test_bos_without_a_bos_token_is_refused() -> None:
     packer = Packer(info(bos_id=None, begin_document=True))
     with pytest.raises(ValueError, match="BOS"):
         packer.with_marks(np.array([5], dtype=np.uint32), np.array([0, 1]))
+
+
+def test_a_mark_inside_a_text_is_refused() -> None:
+    packer = Packer(info())
+    with pytest.raises(IntegrityError, match="id 0"):
+        packer.with_marks(np.array([5, EOS], dtype=np.uint32), np.array([0, 2]))
+    packer.with_marks(np.array([5, BOS], dtype=np.uint32), np.array([0, 2]))  # not a mark here
 
 
 def test_batches_are_bounded_for_long_rows() -> None:

@@ -91,14 +91,17 @@ def write_web(corpus: Path, folder: Path) -> None:
         open(folder / "handbook.warc.gz", "wb") as file,
     ):
         writer = WARCWriter(file, gzip=True)
-        pages = sorted(
-            (record.rec_headers["WARC-Target-URI"], record.content_stream().read())
-            for record in ArchiveIterator(source)
-        )
-        for url, html in pages:
+        editions = list(HANDBOOK)
+        pages = []
+        for record in ArchiveIterator(source):
+            url = record.rec_headers["WARC-Target-URI"]
             edition = url.split("/html/")[1].split("/")[0]
-            text = html.decode("utf-8")
-            if left.get(edition, 0) == 0 or len(html) > 40_000 or MAIL.search(text):
+            if edition in editions:
+                html = record.content_stream().read()
+                pages.append((editions.index(edition), url, html))
+        for index, url, html in sorted(pages):
+            edition = editions[index]
+            if left[edition] == 0 or len(html) > 40_000 or MAIL.search(html.decode("utf-8")):
                 continue
             left[edition] -= 1
             writer.write_record(
