@@ -10,11 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 # Distributions whose version can change a byte of the output.
 _PACKAGES = (
     "gristmill",
-    "datasketch",
     "fastokens",
     "fasttext",
+    "fasttext-predict",
     "fastwarc",
-    "hyperscan",
     "llvmlite",
     "numba",
     "numpy",

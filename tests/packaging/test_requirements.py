@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,36 @@ def test_everything_installed_for_gristmill_is_pinned(
                         todo.append(str(child))
     assert len(seen) > len(metadata["dependencies"])
     assert not {one.partition("[")[0] for one in seen} - names
+
+
+def imported(folders: list[Path]) -> set[str]:
+    """Top-level names of all imports in the Python files of these folders."""
+    names = set()
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_everything_imported_is_declared(metadata: dict[str, Any], project: Path) -> None:
+    """Not merely there because something else needs it today."""
+    providers = packages_distributions()
+    ours = [project / name for name in ("schemas", "filters", "tokenizer", "pipeline")]
+    tests = [path for path in (project / "tests").iterdir() if path.name != "benchmarks"]
+    declared = set(metadata["dependencies"])
+    for folders, more in ((ours, []), (tests, metadata["optional-dependencies"]["dev"])):
+        declared |= set(more)
+        names = {canonicalize_name(Requirement(line).name) for line in declared}
+        names |= {
+            "gristmill",
+            "pydantic-core",
+        }  # pydantic is tied to one core
+        undeclared = {
+            name
+            for name in imported(folders)
+            if name in providers and not names & {canonicalize_name(n) for n in providers[name]}
+        }
+        assert not undeclared
