@@ -62,8 +62,9 @@ class Clean:
             for batch in read_slices(slices, run.recipe):
                 sizes = batch.rejects.column("raw_bytes").to_numpy()
                 tally(counts, "in", batch.rejects, sizes)
+                outcomes = batch.rejects.column("outcome").to_numpy(zero_copy_only=False)
                 for outcome in ("removed", "failed"):
-                    chosen = batch.rejects.column("outcome").to_numpy(zero_copy_only=False) == outcome
+                    chosen = outcomes == outcome
                     some = batch.rejects.filter(pa.array(chosen))
                     tally(counts, outcome, some, sizes[chosen], some.column("reason"))
                     if outcome == "failed" and some.num_rows:
@@ -78,7 +79,8 @@ class Clean:
                     outputs.path("bands", f"bands/{task.name}.bands"),
                     outputs.path("signatures", f"bands/{task.name}.sig"),
                 )
-        info: dict[str, Any] = {"documents": documents.rows, "repairs": dict(sorted(repairs.items()))}
+        info: dict[str, Any] = {"documents": documents.rows}
+        info["repairs"] = dict(sorted(repairs.items()))
         if rejected:
             write_rejects(outputs.path("quarantine", f"quarantine/{task.name}.parquet"), rejected)
             info["quarantined"] = sum(batch.num_rows for batch in rejected)
@@ -130,7 +132,7 @@ class _Cleaner:
         counts.add_delta("normalise", _growth(raw.column("text"), text))
         mended = mended | raw.column("repairs").to_numpy()
         for flag in Repair:
-            repairs[flag.name.lower()] += int(np.count_nonzero(mended & flag))
+            repairs[str(flag.name).lower()] += int(np.count_nonzero(mended & flag))
 
         language, score, failing = self._identify(raw, text)
         removed = _Removed(text_bytes(text), failing)
@@ -168,7 +170,7 @@ class _Cleaner:
         )
         documents = pa.RecordBatch.from_arrays(
             [
-                (shared | {"text": text, "url": raw.column("url"), "date": raw.column("date")})[name]
+                text if name == "text" else shared[name] if name in shared else raw.column(name)
                 for name in DOCUMENT.names
             ],
             schema=DOCUMENT,

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -273,7 +273,8 @@ class Survivors:
             path = outputs.path("removals", f"duplicates/{record.task}.parquet")
             pq.write_table(table, path, compression="zstd", compression_level=3, version="2.6")
         _count_kept(counts)
-        info |= {
+        told: dict[str, Any] = {
+            **info,
             "exact": int(removals.exact.sum()),
             "near": int((~removals.exact).sum()),
             "clusters": len(survivors),
@@ -281,7 +282,7 @@ class Survivors:
             "slots": slots,
             "repeated_ids": repeated_ids(partial(_ids, corpus)),
         }
-        return Result(counts, dict(info))
+        return Result(counts, told)
 
 
 def _enabled(run: Run) -> bool:

@@ -24,7 +24,7 @@ _SETTLE_SECONDS = 0.05
 
 
 class Lease:
-    """Context manager that holds `<directory>/run.lock`; RunDirectoryError when another run does."""
+    """Context manager that holds `<directory>/run.lock`; RunDirectoryError if another run does."""
 
     def __init__(self, directory: str) -> None:
         self._path = storage.join(directory, "run.lock")
@@ -43,7 +43,8 @@ class Lease:
                 f"{_EXPIRE_SECONDS:.0f} s after it was last seen."
             )
         self._write()
-        time.sleep(_SETTLE_SECONDS)  # of two that start at the same moment, the last writer holds it
+        # Of two that start at the same moment, the last writer holds it.
+        time.sleep(_SETTLE_SECONDS)
         holder = self._read()
         if holder is None or holder["token"] != self._token:
             raise RunDirectoryError(f"{self._directory} was taken by another run just now")
@@ -91,7 +92,7 @@ def _abandoned(holder: dict[str, Any]) -> bool:
         return True
     if holder["host"] != socket.gethostname():
         return False
-    return _process_start(holder["pid"]) != holder["started"]
+    return bool(_process_start(holder["pid"]) != holder["started"])
 
 
 def _process_start(pid: int) -> str | None:

@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline import storage
@@ -19,21 +19,23 @@ def log_file(run: Run) -> Iterator[Path]:
 
     On an object store the file is local first and uploaded at the end, one file for each driver.
     """
-    remote = storage.is_remote(run.directory)
-    with tempfile.TemporaryDirectory(prefix="gristmill-log-") as folder:
-        path = Path(folder) / "run.log" if remote else Path(run.path("log", "run.log"))
+    with ExitStack() as stack:
+        path = Path(run.path("log", "run.log"))
+        if storage.is_remote(run.directory):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gristmill-log-"))
+            path = Path(folder) / "run.log"
+            stack.callback(storage.publish, path, run.path("log", f"run-{os.getpid()}.log"))
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(path, encoding="utf-8")
+        stack.callback(handler.close)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
-        before = root.level, root.handlers[:]
+        stack.callback(_restore, root, root.level, root.handlers[:])
         root.handlers[:] = [handler]
         root.setLevel(logging.INFO)
-        try:
-            yield path
-        finally:
-            root.setLevel(before[0])
-            root.handlers[:] = before[1]
-            handler.close()
-            if remote:
-                storage.publish(path, run.path("log", f"run-{os.getpid()}.log"))
+        yield path
+
+
+def _restore(logger: logging.Logger, level: int, handlers: list[logging.Handler]) -> None:
+    logger.setLevel(level)
+    logger.handlers[:] = handlers

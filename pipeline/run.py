@@ -26,7 +26,7 @@ from pipeline.logs import log_file
 from pipeline.recipe_file import dump_recipe, load_resolved
 from pipeline.runners import RunnerOptions, make_pipeline
 from pipeline.scrub import Scrub
-from pipeline.step import Run, Step, planned, run_task
+from pipeline.step import Run, Step, clear_scratch, planned, run_task
 from pipeline.train import Train
 from pipeline.warm import is_warm, warm
 from pipeline.worker import prepare_worker
@@ -76,6 +76,7 @@ def execute(
     run = Run(directory if storage.is_remote(directory) else os.path.abspath(directory), recipe)
     with Lease(run.directory), log_file(run) as log:
         _claim(run)
+        clear_scratch(run)  # of a run that was killed
         if storage.exists(run.path("manifest.json")):  # never commit to less than before
             done = Manifest.loads(storage.read_bytes(run.path("manifest.json"))).stages
             steps = max(steps, steps_until(done[-1]), key=len)
@@ -91,11 +92,14 @@ def execute(
             except Exception as error:  # a lost worker, seen through Beam
                 if attempt == _ATTEMPTS:
                     raise TaskError(
-                        f"the runner failed {attempt} times, last: {error}. Committed tasks are kept: "
-                        "the same command resumes. If they ran out of memory, use fewer --workers."
+                        f"the runner failed {attempt} times, last: {error}. Committed tasks are "
+                        "kept: the same command resumes. If they ran out of memory, use fewer "
+                        "--workers."
                     ) from error
                 logging.getLogger(__name__).warning("resubmitting after: %s", error)
-        return _conclude(run, steps)
+        summary = _conclude(run, steps)
+        clear_scratch(run)
+        return summary
 
 
 def _claim(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""How a run is executed: on which Beam runner, with how many workers. None of it changes a result."""
+"""How a run is executed: on which Beam runner, how many workers. None of it changes a result."""
 
 from __future__ import annotations
 

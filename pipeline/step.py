@@ -81,7 +81,8 @@ class Outputs:
         for relative, (kind, local) in sorted(self._files.items()):
             with open(local, "rb") as file:
                 digest = sha256_file(file)
-            outputs.append(Output(kind=kind, path=relative, bytes=local.stat().st_size, sha256=digest))
+            size = local.stat().st_size
+            outputs.append(Output(kind=kind, path=relative, bytes=size, sha256=digest))
             storage.publish(local, run.path(relative))
         return tuple(outputs)
 
@@ -142,8 +143,7 @@ def run_task(run: Run, step: Step, task: Task) -> TaskRecord:
         record = TaskRecord.loads(storage.read_bytes(path))
         if record.key == key:
             return record
-    # Beside the outputs where possible, so that publishing is a rename and not a copy.
-    scratch = None if storage.is_remote(run.directory) else run.path("tmp")
+    scratch = _scratch(run)
     if scratch is not None:
         os.makedirs(scratch, exist_ok=True)
     folder = tempfile.mkdtemp(prefix=f"{task.name}-", dir=scratch)
@@ -169,6 +169,18 @@ def run_task(run: Run, step: Step, task: Task) -> TaskRecord:
         raise TaskError(f"task {task.name} failed: {type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch(run: Run) -> str | None:
+    # Beside the outputs where possible, so that publishing is a rename and not a copy.
+    return None if storage.is_remote(run.directory) else run.path("tmp")
+
+
+def clear_scratch(run: Run) -> None:
+    """Delete what tasks that were killed have left; only while no task runs."""
+    scratch = _scratch(run)
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _log_cost(run: Run, task: Task, wall: float, cpu: float) -> None:

@@ -39,7 +39,8 @@ def _beam() -> type[FileSystems]:
     # Imported when it is needed: it takes seconds, and local files do without.
     from apache_beam.io.filesystems import FileSystems
 
-    return FileSystems
+    found: type[FileSystems] = FileSystems
+    return found
 
 
 def is_remote(path: str) -> bool:
@@ -70,6 +71,7 @@ def stat(path: str) -> FileInfo:
 
 
 def exists(path: str) -> bool:
+    """Whether there is a file or folder of this path."""
     return bool(_beam().exists(path)) if is_remote(path) else os.path.exists(path)
 
 
@@ -102,6 +104,7 @@ def read_range(path: str, start: int, length: int) -> bytes:
 
 
 def read_bytes(path: str) -> bytes:
+    """The whole file."""
     with open_read(path) as file:
         return file.read()
 

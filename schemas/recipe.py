@@ -204,9 +204,7 @@ class GivenTokenizer(Model):
     )
 
 
-Tokenizer = Annotated[
-    TrainBPE | TrainSentencePiece | GivenTokenizer, Field(discriminator="kind")
-]
+Tokenizer = Annotated[TrainBPE | TrainSentencePiece | GivenTokenizer, Field(discriminator="kind")]
 
 
 class Encode(Model):

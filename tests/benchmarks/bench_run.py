@@ -4,9 +4,10 @@
     python tests/benchmarks/bench_run.py multilingual
     python tests/benchmarks/bench_run.py memory
 
-`english` is language, Gopher, C4, FineWeb, PII, MinHash and a given 32k tokenizer; `multilingual` is
-all five stages, training included. `memory` compares the peak RSS of a worker over 1x and 8x of the
-multilingual file, ids made unique. Cost per stage is CPU seconds, which count once per core.
+`english` is language, Gopher, C4, FineWeb, PII, MinHash and a given 32k tokenizer;
+`multilingual` is all five stages, training included. `memory` compares the peak RSS of a worker
+over 1x and 8x of the multilingual file, ids made unique. Cost per stage is CPU seconds, which count
+once per core.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def repeated(path: Path, times: int, folder: Path) -> Path:
                     value = orjson.loads(line)
                     value["id"] = f"{value['id']}-{copy}"
                     if copy:
-                        value["text"] = value["text"].replace(" ", f" {copy}", 1).replace(
-                            "e", f"e{copy}"
+                        value["text"] = (
+                            value["text"].replace(" ", f" {copy}", 1).replace("e", f"e{copy}")
                         )
                     out.write(orjson.dumps(value) + b"\n")
     return target

@@ -118,7 +118,7 @@ def test_plan_follows_the_clean_tasks(run: Run) -> None:
     (task,) = Scrub().plan(run)
     assert (task.step, task.name) == ("scrub", "scrub-00000")
     assert dict(task.params) == {"clean": "clean-00000"}
-    assert task.size == run.record("clean", "clean-00000").output("documents").bytes
+    assert task.size == run.record("clean", "clean-00000").counts.total("kept").bytes
 
 
 def test_documents_findings_and_ledger(run: Run, tmp_path: Path) -> None:
