@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -245,8 +246,19 @@ class Recipe(Model):
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
-        """Hash of the resolved recipe; written into every manifest and shard."""
-        return sha256_json(self.canonical())
+        """Hash of the resolved recipe; written into every manifest and shard.
+
+        Where input and models lie is left out: the same recipe over the same files gives the same
+        bytes on a laptop and on a bucket. What they hold is told by ids, and by the tokenizer's hash.
+        """
+        value = self.canonical()
+        for source in value["sources"]:
+            del source["paths"], source["root"]
+        value["tokenizer"].pop("path", None)
+        if self.clean.language is not None:
+            model = posixpath.basename(self.clean.language.model)
+            value["clean"]["language"]["model"] = model
+        return sha256_json(value)
 
 
 def sha256_json(value: Any) -> str:
