@@ -29,6 +29,7 @@ from filters.shingles import (
     word_table,
 )
 from schemas.recipe import MinHash
+from schemas.text import utf8
 
 SEED = 1  # datasketch's default
 EMPTY_SLOT = MASK  # every slot of a document without shingles, as in datasketch
@@ -48,7 +49,7 @@ def signatures(text: pa.StringArray, settings: MinHash) -> U64:
     a, b = _permutations(slots)
     out = np.full((len(text), len(a)), np.iinfo(np.int64).max, np.int64)
     if len(text):
-        data, offsets = _buffers(text)
+        data, offsets = utf8(text)
         low = np.uint64(pow(SHINGLE_BASE, settings.ngram, 1 << 64))
         # In `letters`, lower case can be longer (U+023A has 2 bytes, U+2C65 3), and unspaced code
         # points, of 3 bytes and more, have a separator on both sides: never twice as long.
@@ -82,7 +83,7 @@ def text_hashes(text: pa.StringArray) -> U64:
     """
     out = np.zeros((len(text), 2), np.uint64)
     if len(text):
-        data, offsets = _buffers(text)
+        data, offsets = utf8(text)
         words = np.empty(int(np.max(np.diff(offsets))) // 8 + 5, np.uint64)
         _hash_texts(data, offsets, _SPACED, words.view(np.uint8), words, out)
     return out
@@ -94,14 +95,6 @@ def warm() -> None:
     settings = MinHash()
     band_hashes(signatures(text, settings), settings)
     text_hashes(text)
-
-
-def _buffers(text: pa.StringArray) -> tuple[U8, I32]:
-    """The UTF-8 bytes and the n + 1 offsets of a slice, without a copy."""
-    _, offsets, data = text.buffers()
-    begin = text.offset
-    cut = np.frombuffer(offsets, np.int32)[begin : begin + len(text) + 1]
-    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), cut
 
 
 @lru_cache(maxsize=8)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.document import Repair
+from schemas.text import utf8
 
 _NUL = 0x00
 _CR = 0x0D
@@ -20,10 +21,8 @@ def normalise(text: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.uint
     batch without any comes back as it is, without a copy.
     """
     repairs = np.zeros(len(text), np.uint8)
-    if len(text) == 0 or text.buffers()[2] is None:
-        return text, repairs
-    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
-    data = np.frombuffer(text.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    data, offsets = utf8(text)
+    data = data[offsets[0] : offsets[-1]]
     for byte, repair in ((_NUL, Repair.NUL), (_CR, Repair.NEWLINE)):
         places = np.flatnonzero(data == byte) + offsets[0]
         rows = np.unique(np.searchsorted(offsets, places, side="right") - 1)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filters import pii_scan
+from schemas.text import utf8
 
 if TYPE_CHECKING:
     from filters.pii_recognizers import LinearRecognizer
@@ -125,7 +126,8 @@ class Scrubber:
 
     def scrub(self, text: pa.StringArray) -> Scrubbed:
         """Scrub a batch; text of failed documents becomes empty."""
-        data, offsets = _buffers(text)
+        data, narrow = utf8(text)
+        offsets = narrow.astype(np.int64)
         failed: dict[int, str] = {}
         sizes = np.diff(offsets)
         for row in np.flatnonzero(sizes > self._bounds.bytes).tolist():
@@ -241,18 +243,6 @@ class Scrubber:
         for row in (np.searchsorted(offsets, [s.start for s in pending], "right") - 1).tolist():
             failed.setdefault(row, f"findings did not settle in {self._bounds.rounds} rounds")
         return spans
-
-
-def _buffers(text: pa.StringArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """UTF-8 bytes and absolute offsets int64[n + 1] of an array, which may be a slice."""
-    if len(text) == 0:
-        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
-    _, offsets, data = text.buffers()
-    here = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
-    return (
-        np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8),
-        here.astype(np.int64),
-    )
 
 
 def _windows(

@@ -19,11 +19,12 @@ from filters.signals import SIGNALS, compute_signals
 from pipeline.files import ParquetShard
 from pipeline.read import InputSlice, group, plan_inputs, read_slices
 from pipeline.step import Outputs, Result, Run
-from pipeline.tally import tally, text_bytes
+from pipeline.tally import tally
 from schemas.document import DOCUMENT, REJECT, Repair
 from schemas.ledger import Counts
 from schemas.recipe import Pass, Recipe
 from schemas.record import Task
+from schemas.text import text_bytes
 
 
 class Clean:

@@ -17,10 +17,11 @@ from pipeline import storage
 from pipeline.environment import fingerprint
 from pipeline.files import read_batches
 from pipeline.step import Outputs, Result, Run
-from pipeline.tally import tally, text_bytes
+from pipeline.tally import tally
 from schemas.errors import IntegrityError, RecipeError
 from schemas.ledger import Counts
 from schemas.record import Task, TaskRecord
+from schemas.text import text_bytes
 from schemas.tokens import ShardInfo
 from tokenizer.encode import Tokenizer, load_tokenizer
 from tokenizer.pack import batch_rows

@@ -14,10 +14,11 @@ from filters.pii import FINDING, Scrubbed, Scrubber
 from pipeline import storage
 from pipeline.files import ParquetShard, read_batches
 from pipeline.step import Outputs, Result, Run
-from pipeline.tally import tally, text_bytes
+from pipeline.tally import tally
 from schemas.document import DOCUMENT, REJECT
 from schemas.ledger import Counts
 from schemas.record import Task
+from schemas.text import text_bytes
 from tokenizer.pretokens import PretokenCounter, pretokenizer_of
 
 # What was found where; offsets are bytes in the text before scrubbing, values are never stored.

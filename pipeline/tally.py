@@ -10,14 +10,6 @@ from schemas.ledger import Counts, Outcome
 KEY_COLUMNS = ("source", "language", "reason")
 
 
-def text_bytes(text: pa.StringArray) -> np.ndarray:
-    """UTF-8 length of each text, int64[n]."""
-    offsets = np.frombuffer(text.buffers()[1], dtype=np.int32)[
-        text.offset : text.offset + len(text) + 1
-    ]
-    return np.diff(offsets).astype(np.int64)
-
-
 def tally(
     counts: Counts,
     outcome: Outcome,

@@ -248,8 +248,8 @@ class Recipe(Model):
     def sha256(self) -> str:
         """Hash of the resolved recipe; written into every manifest and shard.
 
-        Where input and models lie is left out: the same recipe over the same files gives the same
-        bytes on a laptop and on a bucket. What they hold is told by ids, and by the tokenizer's hash.
+        Where input and models lie is left out: the same recipe over the same files gives the
+        same bytes on a laptop and on a bucket. Shards have the hash of their tokenizer.
         """
         value = self.canonical()
         for source in value["sources"]:

@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 from numpy import uint64 as U
 
 from schemas.recipe import GivenTokenizer, Tokenizer, TrainBPE
+from schemas.text import utf8
 from tokenizer.codepoints import classes
 from tokenizer.counts import COUNTS, merge_counts, write_counts
-from tokenizer.split import RULES, find_ends, rule_table, string_buffers
+from tokenizer.split import RULES, find_ends, rule_table
 
 _SLOTS = 1 << 16
 _ARENA = 1 << 20
@@ -75,7 +76,7 @@ class PretokenCounter:
     def add(self, text: pa.StringArray) -> None:
         """Count the pretokens of every text."""
         rule = RULES[self.pretokenizer]
-        buffer, offsets = string_buffers(text)
+        buffer, offsets = utf8(text)
         self._state[[_TEXT, _TOTAL]] = 0
         self._state[_POSITION] = offsets[0]
         while True:

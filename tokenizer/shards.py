@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import IntegrityError
+from schemas.text import utf8
 from schemas.tokens import TOKEN_DOCUMENT, ShardInfo
 from tokenizer.pack import Packer
 
@@ -97,9 +98,10 @@ class ShardWriter:
 
     def _describe(self, documents: pa.RecordBatch, tokens: np.ndarray, starts: np.ndarray) -> None:
         text = documents.column("text")
-        data, offsets = text_buffer(text)
+        data, offsets = utf8(text)
         sha256 = hashlib.sha256
-        hashes = [sha256(data[i:j]).digest() for i, j in pairwise(offsets)]
+        view = memoryview(data)
+        hashes = [sha256(view[i:j]).digest() for i, j in pairwise(offsets.tolist())]
         columns = {
             "bytes": pa.array(np.diff(offsets).astype(np.int64)),
             "tokens": pa.array(tokens),
@@ -163,15 +165,6 @@ class ShardWriter:
         else:  # what was written is thrown away; do not make it look finished
             self._tokens.close()
             self._documents.close()
-
-
-def text_buffer(text: pa.StringArray) -> tuple[memoryview, list[int]]:
-    """The UTF-8 bytes of a string array and its n + 1 offsets into them; no copy."""
-    if not len(text):
-        return memoryview(b""), [0]
-    _, offsets, data = text.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int32, count=len(text) + 1, offset=4 * text.offset)
-    return memoryview(data if data is not None else b""), bounds.tolist()
 
 
 class TokenShard:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numpy import uint64 as U
 
+from schemas.text import utf8
 from tokenizer.codepoints import (
     APOSTROPHE,
     BLANK,
@@ -233,28 +234,10 @@ def rule_table(rule: int) -> npt.NDArray[np.uint8]:
     return _rules(GPT2 if rule == WHITESPACE else rule)
 
 
-def string_buffers(
-    text: pa.StringArray,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """The UTF-8 bytes of an array and its offsets int32[n + 1] into them, without a copy."""
-    if not pa.types.is_string(text.type):
-        raise TypeError(f"expected a string array, got {text.type}")
-    _, offsets, data = text.buffers()
-    if len(text) == 0 or offsets is None:
-        bounds = np.zeros(1, dtype=np.int32)
-    else:
-        bounds = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
-    empty = data is None or data.size == 0
-    buffer = np.zeros(0, dtype=np.uint8) if empty else np.frombuffer(data, np.uint8)
-    # kernels are compiled for one kind of array: read-only
-    bounds.flags.writeable = buffer.flags.writeable = False
-    return buffer, bounds
-
-
 def split(text: pa.StringArray, pretokenizer: str) -> pa.ListArray:
     """Pretokens of each text, as list<string>; for looking and for tests, not for counting."""
     rule = RULES[pretokenizer]
-    buffer, offsets = string_buffers(text)
+    buffer, offsets = utf8(text)
     pretokens: list[str] = []
     bounds = [0]
     for first, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from schemas.errors import RecipeError
 from schemas.recipe import TrainBPE
+from schemas.text import utf8
 from tokenizer.counts import COUNTS
 from tokenizer.merge_kernels import pack
 from tokenizer.merging import find_merges
@@ -93,9 +94,7 @@ def _words(
     symbols, lengths, numbers = [], [], []
     for batch in counts:
         pretokens = batch["pretoken"]
-        offsets = np.frombuffer(pretokens.buffers()[1], np.int32)
-        offsets = offsets[pretokens.offset : pretokens.offset + len(pretokens) + 1]
-        data = np.frombuffer(pretokens.buffers()[2] or b"", np.uint8)
+        data, offsets = utf8(pretokens.view(pa.string()))
         symbols.append(ids[data[offsets[0] : offsets[-1]]])
         lengths.append(np.diff(offsets))
         numbers.append(batch["count"].to_numpy())

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.document import BATCH_BYTES, BATCH_DOCUMENTS, RAW_DOCUMENT, RAW_EXCERPT, REJECT
+from schemas.text import text_bytes
 
 _MESSAGE_CHARACTERS = 500
 
@@ -184,9 +185,7 @@ class BatchBuilder:
         n = len(self._ids)
         text = pa.array(self._texts, pa.string())
         raw_sizes = np.array(self._raw_bytes, np.int64)
-        if n:
-            sizes = np.diff(np.frombuffer(text.buffers()[1], np.int32)[: n + 1])
-            raw_sizes = np.where(raw_sizes < 0, sizes, raw_sizes)
+        raw_sizes = np.where(raw_sizes < 0, text_bytes(text), raw_sizes)
         documents = pa.RecordBatch.from_arrays(
             [
                 pa.array(self._ids, pa.string()),

@@ -30,6 +30,8 @@ import orjson
 import yaml
 import zstandard
 
+from pipeline.environment import fingerprint
+
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT.parent / "shared" / "data" / "bench"
 
@@ -198,8 +200,7 @@ def main() -> None:
             name: round(steps[8][name]["peak_rss_mb"] / steps[1][name]["peak_rss_mb"], 3)
             for name in steps[1]
         }
-    packages = ("apache-beam", "numba", "numpy", "pyarrow", "fastokens", "hyperscan")
-    result["versions"] = {package: version(package) for package in packages}
+    result["environment"] = fingerprint() | {"apache-beam": version("apache-beam")}
     print(json.dumps(result, indent=1))
 
 
