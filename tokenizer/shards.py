@@ -100,7 +100,7 @@ class ShardWriter:
         text = documents.column("text")
         data, offsets = utf8(text)
         sha256 = hashlib.sha256
-        view = memoryview(data)
+        view = data.data
         hashes = [sha256(view[i:j]).digest() for i, j in pairwise(offsets.tolist())]
         columns = {
             "bytes": pa.array(np.diff(offsets).astype(np.int64)),
