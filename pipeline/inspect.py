@@ -18,6 +18,7 @@ from schemas.ledger import Counts, Flow, FlowKey
 from schemas.manifest import fold_ledger
 from schemas.record import TaskRecord
 
+_FAILED_SHARE = 0.01  # of the documents: more is worth a warning
 EXAMPLES = 3  # quarantined records shown of each kind
 _EXAMPLE_FILES = 20  # quarantine files opened for them at most
 _RAW = 200  # bytes shown of each
@@ -28,7 +29,7 @@ def collect(directory: str) -> dict[str, Any]:
 
     Keys: directory, recipe, recipe_sha256, gristmill, environment, finished, stages, steps,
     input, funnel, deltas, languages, sources, tokens, lengths, sizes, quarantine, pii, duplicates,
-    repairs, tokenizer. Lists are sorted, shares are of the input. Raises RunDirectoryError if this
+    repairs, tokenizer, warnings. Lists are sorted, shares are of the input. Raises RunDirectoryError if this
     is no run directory, IntegrityError if a record cannot be read.
     """
     run = open_run(directory)
@@ -41,7 +42,7 @@ def collect(directory: str) -> dict[str, Any]:
     counted = [stage for stage, counts in ledger.items() if counts.flows]
     last = ledger[counted[-1]] if counted else Counts()
     encoded = info.get("encode", {})
-    return {
+    facts: dict[str, Any] = {
         "directory": directory,
         "recipe": run.recipe.name,
         "recipe_sha256": run.recipe_sha256,
@@ -74,6 +75,26 @@ def collect(directory: str) -> dict[str, Any]:
         "repairs": info.get("clean", {}).get("repairs", {}),
         "tokenizer": _tokenizer(run, steps),
     }
+    return facts | {"warnings": _warnings(facts)}
+
+
+def _warnings(facts: Mapping[str, Any]) -> list[str]:
+    """What a run that succeeded may have got wrong all the same."""
+    found = []
+    came = facts["input"]["documents"]
+    failed = sum(row["documents"] for row in facts["quarantine"]["kinds"])
+    if failed > _FAILED_SHARE * came:
+        found.append(f"{failed:,} of {came:,} documents failed; see quarantine/")
+    for source in facts["sources"]:
+        if not source["kept"]["documents"]:
+            found.append(f"nothing is left of source {source['source']}")
+    repeated = facts["duplicates"].get("dedup.survivors", {}).get("repeated_ids", {})
+    if repeated.get("documents"):
+        found.append(
+            f"{repeated['documents']:,} documents have the id of an earlier one, "
+            f"for example {', '.join(repeated['examples'][:3])}"
+        )
+    return found
 
 
 def fold_info(values: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -32,6 +32,13 @@ def render(facts: Mapping[str, Any], console: Console) -> None:
     _pii(facts, console)
     _quarantine(facts, console)
     _sizes(facts, console)
+    render_warnings(facts, console)
+
+
+def render_warnings(facts: Mapping[str, Any], console: Console) -> None:
+    """What a reader must not miss."""
+    for warning in facts["warnings"]:
+        line(console, f"Warning: {warning}", "bold yellow")
 
 
 def render_funnel(facts: Mapping[str, Any], console: Console) -> None:

@@ -12,7 +12,7 @@ from pipeline import storage
 from pipeline.commands.console import Output
 from pipeline.rundir import open_run, read_steps
 from pipeline.step import Run
-from pipeline.tables import line, render_funnel
+from pipeline.tables import line, render_funnel, render_warnings
 from schemas.record import TaskRecord
 
 SAMPLE_CHARACTERS = 300
@@ -54,6 +54,7 @@ def tell(facts: Mapping[str, Any], output: Output, sample: str | None) -> None:
         if found:
             files = f"{found[0]['files']} file{'s' if found[0]['files'] > 1 else ''}"
             line(console, f"  {directory}/{kind}/  {about}, {files}")
+    render_warnings(facts, console)
     line(console, "\nWhat to try next", "bold")
     line(console, f"  gristmill inspect {directory}")
     line(console, f"  gristmill verify {directory}")

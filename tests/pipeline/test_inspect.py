@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 from pipeline import rundir
 from pipeline.cli import app
 from pipeline.inspect import collect, fold_info
-from pipeline.run import STEPS
+from pipeline.run import STEPS, execute
+from pipeline.runners import RunnerOptions
 from pipeline.tables import render
 from schemas.errors import IntegrityError, RunDirectoryError
+from schemas.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +203,17 @@ def test_task_facts_add_up() -> None:
 def test_the_steps_known_from_outside_are_those_that_run() -> None:
     """Looking at a run does not import what its steps do, hence a list of its own."""
     assert tuple((step.name, step.stage) for step in STEPS) == rundir.STEPS
+
+
+def test_warns_of_success_that_is_none(tmp_path: Path) -> None:
+    lines = ['{"id": "a", "text": "the first"}', '{"id": "a", "text": "another one"}', "{"]
+    (tmp_path / "good.jsonl").write_text("\n".join(lines))
+    (tmp_path / "bad.jsonl").write_text("{\n{\n")
+    sources = [{"name": n, "paths": [str(tmp_path / f"{n}.jsonl")]} for n in ("good", "bad")]
+    recipe = Recipe.model_validate({"name": "w", "sources": sources})
+    execute(recipe, str(tmp_path / "run"), options=RunnerOptions(workers=1), until="dedup")
+    assert collect(str(tmp_path / "run"))["warnings"] == [
+        "3 of 5 documents failed; see quarantine/",
+        "nothing is left of source bad",
+        "1 documents have the id of an earlier one, for example a",
+    ]
