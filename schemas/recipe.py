@@ -77,7 +77,9 @@ class Planning(Model):
         4 << 20, description="Input is not cut finer than this."
     )
     min_tasks: Annotated[int, Field(ge=1)] = Field(
-        8, description="Aim for this many tasks before `task_bytes` is reached."
+        8,
+        description="Aim for this many tasks before `task_bytes` is reached; for half as many where "
+        "a compressed file is divided, since each of its tasks decompresses all of it.",
     )
 
 

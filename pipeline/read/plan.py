@@ -31,7 +31,9 @@ KINDS = {
     ".arc": "warc",
 }
 COMPRESSION_FACTOR = 4  # text bytes assumed per compressed byte where the file does not say
-MAX_STRIPES = 64  # every stripe decompresses the whole file: more would cost more than it gives
+# Every stripe decompresses the whole file: stripes are larger than other tasks, and not too many.
+STRIPE_TASKS = 2
+MAX_STRIPES = 64
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -207,8 +209,9 @@ def _split(whole: InputSlice, target: int, text_unit: str) -> list[InputSlice]:
     if parts <= 1:
         return [whole]
     if lines and whole.compression:
-        # A stripe needs a few windows to be even, and no file more than MAX_STRIPES readers.
-        parts = min(parts, MAX_STRIPES)
+        parts = min(-(-parts // STRIPE_TASKS), MAX_STRIPES)
+        if parts == 1:
+            return [whole]
         share = -(-whole.text_bytes // parts)
         return [_with(whole, stripe=i, stripes=parts, text_bytes=share) for i in range(parts)]
     if lines:

@@ -383,7 +383,8 @@ def test_a_big_file_is_cut_and_read_once(tmp_path: Path, compression: str) -> No
     planning = {"task_bytes": 1 << 16, "min_task_bytes": 1 << 12, "min_tasks": 5}
     made = recipe(path, planning=planning)
     slices = plan_inputs(made)
-    assert len(slices) >= 5
+    # stripes are twice as large as other tasks
+    assert len(slices) >= (3 if compression else 5)
     documents, rejects = read(made)
     assert rejects == []
     assert sorted(int(d["text"].split()[0]) for d in documents) == list(range(4000))
