@@ -18,7 +18,6 @@ import numpy as np
 from numba import njit
 
 from filters import unicode as u
-from filters.kernel_scan import decode
 from filters.kernel_words import inner
 
 EOS = b"</s>"
@@ -55,13 +54,13 @@ def _step(h, b):  # type: ignore[no-untyped-def]
 def average(  # type: ignore[no-untyped-def]
     text, starts, ends, classes, dictionary, ngrams, present, rank, rows, scratch, hidden, lettered
 ):
-    """The mean of the rows of each text's features, into the zeros of hidden, float32[n, dimensions].
+    """The mean of the rows of each text's features.
 
     text: uint8[], valid UTF-8 in [starts[k], ends[k]) for each text k; classes as in unicode.py;
     present: uint64[], a bit for each feature; rank: int32[], bits before each item of `present`;
-    rows: float32[features, dimensions]; dictionary, ngrams and scratch as in fasttext_model.py. All
-    white space separates words, LF and NUL too. lettered: bool[n], to fill: whether a text has a letter;
-    it has no mean if not.
+    rows: float32[features, dimensions]; dictionary, ngrams and scratch as in fasttext_model.py;
+    hidden: float32[n, dimensions], the result, zeros before; lettered: bool[n], to fill: whether a
+    text has a letter; it has no mean if not. All white space separates words, LF and NUL too.
     """
     words, offsets, hashes, chains, members, word_count, eos, eos_hash = dictionary
     bucket, multiplier, shift, shortest, longest, word_ngrams = ngrams
@@ -72,7 +71,10 @@ def average(  # type: ignore[no-untyped-def]
         while j < end and not letter:
             code, size = np.int64(text[j]), 1
             if code >= 0x80:
-                code, size = decode(text, j)
+                size += 1 + (code >= 0xE0) + (code >= 0xF0)
+                code &= 0x7F >> size
+                for k in range(j + 1, j + size):
+                    code = (code << 6) | (np.int64(text[k]) & 0x3F)
             letter = classes[code] & _LETTER != 0
             j += size
         lettered[row] = letter
@@ -160,9 +162,7 @@ def average(  # type: ignore[no-untyped-def]
             bits -= (bits >> _ONE) & _PAIRS
             bits = (bits & _QUADS) + ((bits >> _TWO) & _QUADS)
             bits = (((bits + (bits >> _FOUR)) & _NIBBLES) * _BYTES) >> _TOP_BYTE
-            features[k] = np.uint64(rank[feature >> _SIX]) + bits
-        for k in range(count):
-            at = np.int64(features[k])
+            at = np.int64(np.uint64(rank[feature >> _SIX]) + bits)
             for d in range(rows.shape[1]):
                 hidden[row, d] += rows[at, d]
         factor = np.float32(1.0 / count)

@@ -67,7 +67,9 @@ class _File:
     def array(self, dtype: type[np.generic], count: int) -> npt.NDArray[Any]:
         size = np.dtype(dtype).itemsize * count
         self.need(size)
-        found = np.frombuffer(self.data, np.uint8, size, self.at).copy().view(dtype)
+        found: npt.NDArray[Any] = (
+            np.frombuffer(self.data, np.uint8, size, self.at).copy().view(dtype)
+        )
         self.at += size
         return found
 
@@ -185,7 +187,7 @@ def _settings(file: _File) -> _Settings:
         raise UnsupportedModel(f"version {version} of the format, expected {_VERSION}")
     numbers = file.values("12id")
     if numbers[7] != _SUPERVISED:
-        raise UnsupportedModel("vectors of words, not a classifier")
+        raise MalformedModel("it has vectors of words, and does not classify")
     found = _Settings(
         dimensions=numbers[0],
         loss=numbers[6],

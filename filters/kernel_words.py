@@ -1,7 +1,7 @@
 """Words and phrases that the scan looks for: stop words and C4's phrases.
 
-Both are ASCII and found in either case. A phrase is looked for where its last word begins, so that
-the scan asks once a word and nearly always answers from two bytes.
+Both are ASCII and found in either case. A phrase is looked for where its last word begins, and only
+where `hints` says that this may be.
 """
 
 from __future__ import annotations
@@ -59,25 +59,8 @@ def _perfect_hash() -> tuple[int, npt.NDArray[np.uint64]]:
     return multiplier, places
 
 
-# Which bytes of four a word of 0 to 4 letters has; of longer words none, as none is a stop word.
-_KEEP = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0], np.uint64)
-_LOWER4 = np.uint64(0x20202020)
-_TWO_BYTES = np.uint64(0xFFFF)
-_PO, _CO, _US, _IP = (np.uint64(int.from_bytes(p, "little")) for p in (b"po", b"co", b"us", b"ip"))
 _MULTIPLIER, _STOP_PLACES = _perfect_hash()
 _LOW = np.uint64(0xFFFFFFFF)
-
-
-@inner
-def load4(text, at):  # type: ignore[no-untyped-def]
-    """Four bytes from `at` as a little-endian number; compiles to one load."""
-    at = np.uint64(at)
-    return (
-        np.uint64(text[at])
-        | np.uint64(text[at + np.uint64(1)]) << np.uint64(8)
-        | np.uint64(text[at + np.uint64(2)]) << np.uint64(16)
-        | np.uint64(text[at + np.uint64(3)]) << np.uint64(24)
-    )
 
 
 @inner
@@ -132,43 +115,16 @@ def stop_bit(key):  # type: ignore[no-untyped-def]
 
 
 @inner
-def core_letters(text, begin, end, letters):  # type: ignore[no-untyped-def]
-    """Bytes of the run of ASCII letters that holds all 2 to 4 letters of a word, or 0."""
-    i = begin
-    while i < end and not (97 <= (text[i] | 0x20) <= 122):
-        i += 1
-    if i + letters > end:
-        return np.uint64(0)
-    key = np.uint64(0)
-    for k in range(letters):
-        byte = text[i + k] | 0x20
-        if not (97 <= byte <= 122):
-            return np.uint64(0)
-        key |= np.uint64(byte) << np.uint64(8 * k)
-    return key
+def hints(a, c, f, i, j, l, o, p, s, u, blank):  # type: ignore[no-untyped-def]  # noqa: E741
+    """Bits where the last word of a phrase may begin, from the masks of letters and of spaces.
 
-
-@inner
-def look_up(text, start, stop, letters, content, begin, end):  # type: ignore[no-untyped-def]
-    """(HAS_* bits of phrases whose last word is [start, stop), bit of the stop word that it is).
-
-    letters, content: how many letters, and letters, marks and numbers, the word has. Every word
-    comes here, so there are few branches.
+    For "use", which is frequent, it is the f of "terms of use", two bytes before.
     """
-    if start + 4 <= text.size:
-        key = load4(text, start) | _LOWER4
-    else:
-        key = np.uint64(0)
-        for k in range(start, min(stop, start + 4)):
-            key |= np.uint64(text[k] | 0x20) << np.uint64(8 * (k - start))
-    phrases = 0
-    pair = key & _TWO_BYTES
-    if (pair == _PO) | (pair == _CO) | (pair == _US) | (pair == _IP):
-        phrases = phrase_at(text, start, begin, end)
-    if letters == stop - start:  # nothing but ASCII letters
-        key &= _KEEP[min(letters, 5)]
-    elif letters == content and 2 <= letters <= 4:
-        key = core_letters(text, start, stop, letters)
-    else:
-        key = np.uint64(0)
-    return phrases, np.int64(stop_bit(key))
+    one, two = np.uint64(1), np.uint64(2)
+    return (
+        (j & (a >> one))
+        | (p & (o >> one) & (l >> two))
+        | (c & (o >> one) & (o >> two))
+        | (i & (p >> one) & (s >> two))
+        | (f & (blank >> one) & (u >> two))
+    )

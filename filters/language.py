@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filters import unicode
 from filters.fasttext_model import FastTextModel, UnsupportedModel
-from filters.kernel_scan import buffers
 from filters.language_codes import bcp47
 from schemas.errors import RecipeError
+from schemas.text import utf8
 
 PACKAGED = "lid.176"
 PACKAGED_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
@@ -78,7 +79,7 @@ class LanguageIdentifier:
         """
         if len(text) == 0:
             return pa.array([], pa.string()), pa.array([], pa.float32())
-        data, offsets = buffers(text)
+        data, offsets = utf8(text)
         starts, ends = offsets[:-1], _cut(data, offsets, self._max_bytes)
         labels, scores = self._model.predict(data, starts, ends)
         # A softmax in float32 may end above 1. The product is exact, so this is correct rounding.
@@ -122,7 +123,8 @@ class _Library:
         scores = np.zeros(len(starts), np.float32)
         for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             line = text[start:end].tobytes().translate(_ONE_LINE).decode()
-            if any(character.isalpha() for character in line):
+            codes = np.frombuffer(line.encode("utf-32-le"), np.uint32)
+            if np.any(unicode.classes()[codes] & unicode.LETTER):
                 # The model reads up to the line end, and wants one. (The batch form differs
                 # between the two packages.)
                 (found,) = self._model.predict(f"{line}\n", 1, 0.0, "strict") or ((0.0, ""),)

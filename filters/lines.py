@@ -25,69 +25,56 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from filters import kernel_scan as scan
+from filters import kernel_blocks as kb
+from filters import kernel_text as kt
 from filters import kernel_words as kw
-from filters import unicode as u
+from schemas.text import utf8
 
 MIN_WORDS = 3
 MAX_WORD_CHARACTERS = 1000
 
-_WHITESPACE = np.uint16(u.WHITESPACE)
-_UNSPACED = np.uint16(u.UNSPACED)
-_CONTENT = np.uint16(u.LETTER | u.MARK | u.NUMBER)
-_SENTENCE_END = np.uint16(u.SENTENCE_END)
+_BLOCK = 60  # bytes of a block of 64 in which a hint can begin
+_newlines = kb.class_masks(kb.among(10))
+_masks = kb.class_masks(kb.among(0x5B), kb.among(32), *map(kb.letter, "acfijlopsu"))
 _EDIT = np.frombuffer(b"edit]", np.uint8)
 _NEEDED = np.frombuffer(b"citation needed]", np.uint8)
-
-
-@kw.inner
-def _class_at(text, i, kinds, flags):  # type: ignore[no-untyped-def]
-    """(class flags, bytes) of the character at byte i."""
-    if text[i] < 0x80:
-        return flags[kinds[text[i]]], 1
-    code, size = scan.decode(text, i)
-    return flags[kinds[code]], size
-
-
-@kw.inner
-def _last_at(text, end):  # type: ignore[no-untyped-def]
-    """Where the character before byte `end` begins."""
-    i = end - 1
-    while text[i] & 0xC0 == 0x80:
-        i -= 1
-    return i
 
 
 @kw.inner
 def _strip(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
     """The span without white space at its ends."""
     while begin < end:
-        f, size = _class_at(text, begin, kinds, flags)
-        if f & _WHITESPACE == 0:
+        f, size = kt.class_at(text, begin, kinds, flags)
+        if f & kt.WHITESPACE == 0:
             break
         begin += size
     while end > begin:
-        at = _last_at(text, end)
-        if _class_at(text, at, kinds, flags)[0] & _WHITESPACE == 0:
+        at = kt.last_at(text, end)
+        if kt.class_at(text, at, kinds, flags)[0] & kt.WHITESPACE == 0:
             break
         end = at
     return begin, end
 
 
 @kw.inner
-def _words(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
-    """(words of the span, characters of the longest run without white space or unspaced script)."""
+def _words(text, begin, end, enough, kinds, flags):  # type: ignore[no-untyped-def]
+    """(words of the span, characters of the longest run without white space or unspaced script).
+
+    A span of no more than MAX_WORD_CHARACTERS bytes is read only until it has `enough` words.
+    """
+    if end - begin > MAX_WORD_CHARACTERS:
+        enough = end - begin + 1
     words = chars = longest = 0
     content = False
     after_unit = False
     i = begin
-    while i <= end:
+    while i <= end and words < enough:
         size = 1
-        f = _WHITESPACE
+        f = kt.WHITESPACE
         if i < end:
-            f, size = _class_at(text, i, kinds, flags)
-        if f & (_WHITESPACE | _UNSPACED):
-            unit = f & _UNSPACED != 0
+            f, size = kt.class_at(text, i, kinds, flags)
+        if f & (kt.WHITESPACE | kt.UNSPACED):
+            unit = f & kt.UNSPACED != 0
             if chars > 0 and (content or not (unit or after_unit)):
                 words += 1
             longest = max(longest, chars)
@@ -97,7 +84,7 @@ def _words(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
             after_unit = unit
         else:
             chars += 1
-            content |= f & _CONTENT != 0
+            content |= f & kt.CONTENT != 0
         i += size
     return words, longest
 
@@ -127,35 +114,73 @@ def _ends_well(text, begin, end, kinds, flags):  # type: ignore[no-untyped-def]
     """Whether the span ends with a terminal mark and not with three dots."""
     if end <= begin:
         return False
-    at = _last_at(text, end)
+    at = kt.last_at(text, end)
     if text[at] < 0x80:
         b = text[at]
         if b == 0x2E:
             return not (end - begin >= 3 and text[end - 2] == 0x2E and text[end - 3] == 0x2E)
         return b == 0x21 or b == 0x3F or b == 0x22 or b == 0x27
-    code, _ = scan.decode(text, at)
+    code, _ = kt.decode(text, at)
     if code in (0xBB, 0x2019, 0x201D, 0x300D, 0x300F):
         return True
-    return flags[kinds[code]] & _SENTENCE_END != 0
+    return flags[kinds[code]] & kt.SENTENCE_END != 0
+
+
+@kw.inner
+def _line_end(text, at):  # type: ignore[no-untyped-def]
+    """Where the first line feed from `at` on is; there is one behind every document."""
+    while True:
+        (found,) = _newlines(text, at)
+        if found:
+            return at + np.int64(kb.lowest(found))
+        at += 64
+
+
+@kw.inner
+def _plain(text, begin, end):  # type: ignore[no-untyped-def]
+    """Whether the span has no [ and no hint of a phrase."""
+    for at in range(begin, end, _BLOCK):
+        bracket, blank, a, c, f, i, j, l, o, p, s, u = _masks(text, at)  # noqa: E741
+        found = bracket | kw.hints(a, c, f, i, j, l, o, p, s, u, blank)
+        if found << np.uint64(64 - min(_BLOCK, end - at)):
+            return False
+    return True
 
 
 @njit(nogil=True, cache=True)
-def _keep_lines(text, offsets, kinds, flags, min_words, out, out_offsets):  # type: ignore[no-untyped-def]
+def _keep_lines(all_text, offsets, kinds, flags, min_words, out, out_offsets):  # type: ignore[no-untyped-def]
     """Write the lines that stay; out must hold as many bytes as the documents have."""
+    longest = 0
+    for doc in range(offsets.size - 1):
+        longest = max(longest, np.int64(offsets[doc + 1]) - np.int64(offsets[doc]))
+    text = np.empty(longest + 3 * kt.PADDING, np.uint8)
     to = 0
     out_offsets[0] = 0
     for doc in range(offsets.size - 1):
-        doc_end = np.int64(offsets[doc + 1])
-        at = np.int64(offsets[doc])
+        doc_end = kt.copy_document(
+            all_text, np.int64(offsets[doc]), np.int64(offsets[doc + 1]), text
+        )
+        at = np.int64(kt.PADDING)
         doc_to = to
         while at < doc_end:
-            stop = at
-            while stop < doc_end and text[stop] != 0x0A:
-                stop += 1
+            stop = _line_end(text, at)
             begin, end = _strip(text, at, stop, kinds, flags)
             at = stop + 1
-            words, longest = _words(text, begin, end, kinds, flags)
-            if words < min_words or longest > MAX_WORD_CHARACTERS:
+            # A citation at the end has to be cut before its end can be judged.
+            if begin == end or (
+                text[end - 1] != 0x5D and not _ends_well(text, begin, end, kinds, flags)
+            ):
+                continue
+            words, longest_word = _words(text, begin, end, min_words, kinds, flags)
+            if words < min_words or longest_word > MAX_WORD_CHARACTERS:
+                continue
+            if text[end - 1] != 0x5D and _plain(text, begin, end):
+                if to > doc_to:
+                    out[to] = 0x0A
+                    to += 1
+                for k in range(end - begin):
+                    out[to + k] = text[begin + k]
+                to += end - begin
                 continue
             # Copy it without citations behind what is already there; it only counts if it stays.
             line = to + (to > doc_to)
@@ -198,8 +223,8 @@ def c4_lines(text: pa.StringArray, min_words: int = MIN_WORDS) -> pa.StringArray
     n = len(text)
     if n == 0:
         return pa.array([], pa.string())
-    data, offsets = scan.buffers(text)
-    _, kinds, flags, _ = scan.tables()
+    data, offsets = utf8(text)
+    kinds, flags = kt.tables()
     out = np.empty(int(offsets[-1]) - int(offsets[0]), np.uint8)
     out_offsets = np.empty(n + 1, np.int32)
     _keep_lines(data, offsets, kinds, flags, min_words, out, out_offsets)

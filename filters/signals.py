@@ -28,7 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import counts as c
-from filters import kernel_repeats, kernel_scan
+from filters import kernel_repeats, kernel_scan, kernel_text
+from schemas.text import utf8
 
 Counts = npt.NDArray[np.int64]
 Unit = Literal["bytes", "characters", "words", "lines", "paragraphs", "sentences", "count", "ratio"]
@@ -237,8 +238,8 @@ def count(text: pa.StringArray, *, ngrams: bool = True) -> Counts:
     n = len(text)
     out = np.zeros((n, c.COLUMNS), np.int64)
     if n:
-        data, offsets = kernel_scan.buffers(text)
-        kernel_repeats.measure(data, offsets, *kernel_scan.tables(), ngrams, out)
+        data, offsets = utf8(text)
+        kernel_repeats.measure(data, offsets, *kernel_text.tables(), ngrams, out)
     return out
 
 
@@ -248,8 +249,8 @@ def compute_signals(
     """The named signals of each document, as columns in the order of SIGNALS.
 
     language: BCP-47 tags, null where unknown, or None; the stop words are English, so that their
-    signals are null for documents known to be in another language. N-grams cost two thirds of the
-    time and are counted only if a signal needs them.
+    signals are null for documents known to be in another language. N-grams cost more than
+    half of the time and are counted only if a signal needs them.
     """
     schema = signal_schema(names)
     specs = [BY_NAME[name] for name in schema.names]

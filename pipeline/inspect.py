@@ -29,8 +29,8 @@ def collect(directory: str) -> dict[str, Any]:
 
     Keys: directory, recipe, recipe_sha256, gristmill, environment, finished, stages, steps,
     input, funnel, deltas, languages, sources, tokens, lengths, sizes, quarantine, pii, duplicates,
-    repairs, tokenizer, warnings. Lists are sorted, shares are of the input. Raises RunDirectoryError if this
-    is no run directory, IntegrityError if a record cannot be read.
+    repairs, tokenizer, warnings. Lists are sorted, shares are of the input. Raises
+    RunDirectoryError if this is no run directory, IntegrityError if a record cannot be read.
     """
     run = open_run(directory)
     manifest = read_manifest(run)

@@ -24,6 +24,7 @@ MODULES = (
     "tokenizer.train",
     "tokenizer.pretokens",
     "filters.pii",
+    "filters.language",
     "filters.minhash",
     "filters.lines",
     "filters.clusters",

@@ -89,6 +89,20 @@ def test_slices_see_only_their_documents(texts: list[str], data: st.DataObject) 
     check(texts[start:stop], pa.array(texts, pa.string())[start:stop])
 
 
+BLOCK_ENDS = [
+    "the and, (with) that", "... .\" 3.14?! a",
+    "cookie policy\njavascript\nLorem ipsum\nterms of use",
+    "漢、字。the漢 …•", "\u3000é\u0301 \U0001f600- # {", "\n\n \n- a\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", BLOCK_ENDS)
+@pytest.mark.parametrize("before", ["x", " ", "é", "a b "])
+def test_every_place_in_a_block_is_the_same(piece: str, before: str) -> None:
+    """The scan goes in steps of 57 to 60 bytes: whatever stands across their ends must count."""
+    check([before * (k // len(before.encode())) + piece + " z" for k in range(30, 126)])
+
+
 def test_no_documents() -> None:
     batch = signals.compute_signals(pa.array([], pa.string()), None, NAMES)
     assert batch.num_rows == 0

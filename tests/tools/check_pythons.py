@@ -63,7 +63,11 @@ def check(python: str, wheel: Path, folder: Path) -> str:
     subprocess.run([*pip, *options, wheel], check=True)
     gristmill = folder / "bin" / "gristmill"
     demo = [gristmill, "demo", "--quiet", "--workers", "2", "--output", folder / "demo"]
-    for command in ([gristmill, "--version"], demo, [gristmill, "verify", folder / "demo"]):
+    for command in (
+        [gristmill, "--version"],
+        demo,
+        [gristmill, "verify", "--quiet", folder / "demo"],
+    ):
         subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL)
     # Each shard's document table carries the hash of its tokens; `verify` has just checked it.
     tables = sorted((folder / "demo" / "tokens").glob("*.parquet"))
