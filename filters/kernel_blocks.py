@@ -62,7 +62,7 @@ def class_masks(*classes: Class) -> Callable[..., Any]:
     It reads text[at : at + 64] without a check of bounds.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def masks(typing: Any, text: Any, at: Any) -> Any:
         result = types.UniTuple(types.uint64, len(classes))  # type: ignore[attr-defined]
         signature = result(text, types.int64)
@@ -86,13 +86,13 @@ def class_masks(*classes: Class) -> Callable[..., Any]:
     return found
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def ones(typing: Any, mask: Any) -> Any:
     """How many bits of a uint64 are set, as int64."""
     return types.int64(types.uint64), lambda _, builder, __, args: builder.ctpop(args[0])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def lowest(typing: Any, mask: Any) -> Any:
     """Index of the lowest set bit of a uint64 that is not 0, as uint64."""
     return types.uint64(types.uint64), lambda _, builder, __, args: builder.cttz(
@@ -100,7 +100,7 @@ def lowest(typing: Any, mask: Any) -> Any:
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def highest(typing: Any, mask: Any) -> Any:
     """Index of the highest set bit of a uint64 that is not 0, as int64."""
     return types.int64(types.uint64), lambda _, builder, __, args: builder.sub(

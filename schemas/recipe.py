@@ -78,8 +78,8 @@ class Planning(Model):
     )
     min_tasks: Annotated[int, Field(ge=1)] = Field(
         8,
-        description="Aim for this many tasks before `task_bytes` is reached; for half as many where "
-        "a compressed file is divided, since each of its tasks decompresses all of it.",
+        description="Aim for this many tasks before `task_bytes` is reached; for half as many "
+        "where a compressed file is divided, since each of its tasks decompresses all of it.",
     )
 
 
