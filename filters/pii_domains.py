@@ -12,7 +12,7 @@ sj sk sl sm sn so sr ss st su sv sx sy sz tc td tf tg th tj tk tl tm tn to tr tt
 us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw
 """
 _GENERIC = """
-DOMAINS=== aaa aarp abb abbott abbvie abc able abogado abudhabi academy accenture accountant
+aaa aarp abb abbott abbvie abc able abogado abudhabi academy accenture accountant
 accountants aco actor ads adult aeg aero aetna afl africa agakhan agency aig airbus airforce airtel
 akdn alibaba alipay allfinanz allstate ally alsace alstom amazon americanexpress americanfamily amex
 amfam amica amsterdam analytics android anquan anz aol apartments app apple aquarelle arab aramco

@@ -209,7 +209,8 @@ def find_cards(text: str) -> Iterator[Found]:
 
 # --- IBAN -----------------------------------------------------------------------------------------
 
-_IBAN = re.compile(r"(?<![A-Za-z0-9_])([A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){11,30})")
+# Looked at, not consumed: what is no IBAN after all must not hide one behind it.
+_IBAN = re.compile(r"(?<![A-Za-z0-9_])(?=([A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){11,30}))")
 
 
 def iban_remainder(iban: str) -> int:

@@ -119,7 +119,6 @@ _DIRECTLY = re.compile(
     r"|(?:тел|факс|моб|τηλ|电话|電話|手机|手機|传真|傳真|전화|☎|📞)[.:：]{0,2}[ ]{0,3}$",
     re.I,
 )
-_NO_DIGIT = re.compile("[^0-9]+")
 _PAIR = re.compile("[0-9]{2}")
 # Digits with small gaps: where any of the forms can be.
 _CLUSTER = re.compile("[0-9](?:[ \u00a0./()\u2010-\u2015-]{0,3}[0-9]){6,}")

@@ -37,7 +37,6 @@ IBAN_LENGTHS = {
 
 # Byte classes, as bits.
 _DIGIT, _UPPER, _LOWER, _HEX, _GAP, _ATOM, _AT = 1, 2, 4, 8, 16, 32, 64
-_ALNUM = _DIGIT | _UPPER | _LOWER
 
 
 def _classes() -> npt.NDArray[np.uint8]:
@@ -277,7 +276,7 @@ def _scan(data, offsets, kinds, classes, iban, documents, found, starts, ends): 
                         and (classes[data[w]] & 6 or data[w] in (46, 58) or data[w] >= 128)
                     ):
                         count, k = _digits_ahead(data, i, stop, classes)
-                        if count < 7 or count > 13:
+                        if count < 7:  # where a number ends, the recognizer knows
                             k = 0
                 if k:
                     if n < room:

@@ -96,8 +96,8 @@ _FINEWEB = (
     # FineWeb removes a share of lines shorter than 30 characters >= 0.67; datatrove: of lines of
     # at most 30 characters, > 0.67.
     _rule("fineweb.short-lines", "short_line_fraction", "<=", 0.67),
-    # FineWeb removes a share of characters in repeated lines >= 0.1 in the paper's text; 0.01 in
-    # datatrove, with which the data set was made: > 0.01.
+    # FineWeb removes a share of characters in repeated lines >= 0.1 in the paper's text; in code
+    # >= 0.01 in the first release, > 0.01 in datatrove 0.10.1, as here.
     _rule("fineweb.duplicate-lines", "duplicate_nonblank_line_character_fraction", "<=", 0.01),
     # datatrove: new_line_ratio, LF per word.
     _rule("fineweb.newlines", "newline_word_ratio", "<=", 0.3),

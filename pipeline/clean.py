@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from filters.bands import BandWriter
-from filters.language import LanguageIdentifier
+from filters.language import LanguageIdentifier, model_sha256
 from filters.lines import TRANSFORMS
 from filters.normalise import normalise
-from filters.rules import apply, resolve
+from filters.rules import apply, needed_signals, resolve
 from filters.signals import SIGNALS, compute_signals
-from pipeline.files import ParquetShard
+from pipeline.files import ParquetShard, Quarantine
 from pipeline.read import InputSlice, group, plan_inputs, read_slices
 from pipeline.step import Outputs, Result, Run
 from pipeline.tally import tally
-from schemas.document import DOCUMENT, REJECT, Repair
+from schemas.document import DOCUMENT, Repair
 from schemas.ledger import Counts
 from schemas.recipe import Pass, Recipe
 from schemas.record import Task
@@ -35,12 +34,14 @@ class Clean:
 
     def plan(self, run: Run) -> list[Task]:
         groups = group(plan_inputs(run.recipe), run.recipe)
+        language = run.recipe.clean.language
+        model = None if language is None else model_sha256(language.model)
         return [
             Task(
                 step=self.name,
                 name=f"clean-{number:05d}",
                 size=sum(s.text_bytes for s in slices),
-                params={"slices": [s.to_json() for s in slices]},
+                params={"slices": [s.to_json() for s in slices], "language_model": model},
             )
             for number, slices in enumerate(groups)
         ]
@@ -49,13 +50,13 @@ class Clean:
         cleaner = _Cleaner(run.recipe)
         counts = Counts()
         repairs: Counter[str] = Counter()
-        rejected: list[pa.RecordBatch] = []
         dedup = run.recipe.dedup
         bands = BandWriter(dedup) if dedup.exact or dedup.minhash else None
         documents_path = outputs.path("documents", f"documents/{task.name}.parquet")
         signals_path = outputs.path("signals", f"signals/{task.name}.parquet")
         with ExitStack() as stack:
             documents = stack.enter_context(ParquetShard(documents_path, DOCUMENT))
+            quarantine = stack.enter_context(Quarantine(outputs, task))
             signals = stack.enter_context(ParquetShard(signals_path, cleaner.signal_schema))
             if bands is not None:
                 stack.callback(bands.discard)
@@ -68,8 +69,8 @@ class Clean:
                     chosen = outcomes == outcome
                     some = batch.rejects.filter(pa.array(chosen))
                     tally(counts, outcome, some, sizes[chosen], some.column("reason"))
-                    if outcome == "failed" and some.num_rows:
-                        rejected.append(some)
+                    if outcome == "failed":
+                        quarantine.write(some)
                 kept, measured = cleaner.clean(batch.documents, counts, repairs)
                 documents.write(kept)
                 signals.write(measured)
@@ -82,17 +83,9 @@ class Clean:
                 )
         info: dict[str, Any] = {"documents": documents.rows}
         info["repairs"] = dict(sorted(repairs.items()))
-        if rejected:
-            write_rejects(outputs.path("quarantine", f"quarantine/{task.name}.parquet"), rejected)
-            info["quarantined"] = sum(batch.num_rows for batch in rejected)
+        if quarantine.rows:
+            info["quarantined"] = quarantine.rows
         return Result(counts, info)
-
-
-def write_rejects(path: Path, rejects: list[pa.RecordBatch]) -> None:
-    """Write quarantined rows (REJECT schema)."""
-    with ParquetShard(path, REJECT) as shard:
-        for batch in rejects:
-            shard.write(batch)
 
 
 class _Cleaner:
@@ -149,7 +142,10 @@ class _Cleaner:
             removed.sizes[alive] = text_bytes(edited)[alive]
             text = edited
             measured = one.measure(text, language)
-            verdicts = apply(one.rules, measured, language)
+            judged = pa.RecordBatch.from_arrays(
+                [*measured.columns, score], [*measured.schema.names, "language_score"]
+            )
+            verdicts = apply(one.rules, judged, language)
             removed.mark(verdicts.failing.to_pylist())
             removed.mark_empty(text)
             columns.extend(measured.columns)
@@ -195,7 +191,8 @@ class _Cleaner:
             fails = []
             if keep is not None and name not in keep:
                 fails.append("language")
-            if value is not None and value < self._language.min_score:
+            # Rounded again: 0.65 as a float32 is less than 0.65.
+            if value is not None and round(value, 4) < self._language.min_score:
                 fails.append("language-score")
             failing.append(fails)
         return language, score, failing
@@ -233,7 +230,7 @@ class _Pass:
         self.rules = resolve(settings.rules)
         self.transform = TRANSFORMS[settings.transform] if settings.transform else _unchanged
         self.delta_name = settings.transform or settings.name
-        needed = {rule.signal for rule in self.rules}
+        needed = needed_signals(self.rules)
         chosen = [s for s in SIGNALS if settings.signals == "all" or s.name in needed]
         self._names = [s.name for s in chosen]
         self.fields = [pa.field(f"{settings.name}.{s.name}", s.dtype) for s in chosen]

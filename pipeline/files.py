@@ -9,7 +9,9 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.document import BATCH_BYTES, BATCH_DOCUMENTS
+from pipeline.step import Outputs
+from schemas.document import BATCH_BYTES, BATCH_DOCUMENTS, REJECT
+from schemas.record import Task
 
 # Fixed, so that a shard's bytes do not depend on a library's default.
 _PARQUET = {
@@ -75,3 +77,34 @@ def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=columns, use_threads=False)
             yield from table.combine_chunks().to_batches(max_chunksize=BATCH_DOCUMENTS * 4)
+
+
+class Quarantine:
+    """A task's REJECT rows, written as they come; the file exists only if there are any."""
+
+    def __init__(self, outputs: Outputs, task: Task) -> None:
+        self._outputs = outputs
+        self._name = f"quarantine/{task.name}.parquet"
+        self._shard: ParquetShard | None = None
+
+    @property
+    def rows(self) -> int:
+        return 0 if self._shard is None else self._shard.rows
+
+    def write(self, rejects: pa.RecordBatch) -> None:
+        if rejects.num_rows:
+            if self._shard is None:
+                self._shard = ParquetShard(self._outputs.path("quarantine", self._name), REJECT)
+            self._shard.write(rejects)
+
+    def __enter__(self) -> Quarantine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._shard is not None:
+            self._shard.__exit__(kind, error, trace)

@@ -259,8 +259,8 @@ def _rejects(run: Run, path: str) -> list[dict[str, Any]]:
 
 
 def _pii(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Findings by type, and the documents that had any."""
-    return {k: v for k, v in info.items() if k in ("findings", "documents_with_findings")}
+    """Findings by type."""
+    return {"findings": info["findings"]} if "findings" in info else {}
 
 
 def _duplicates(info: Mapping[str, Any], counts: Counts) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -147,12 +147,33 @@ def check_inputs(recipe: Recipe, parsed: Parsed | None = None) -> None:
             f"{where('tokenizer', 'path')}: no such file: {recipe.tokenizer.path}; expected a "
             "tokenizer.json or a SentencePiece .model"
         )
+    _check_tokenizer(recipe, where)
     language = recipe.clean.language
     model = PACKAGED_MODEL if language is None else language.model
-    if model != PACKAGED_MODEL and not storage.exists(model):
+    if model != PACKAGED_MODEL and (storage.is_remote(model) or not storage.exists(model)):
         raise InputError(
             f"{where('clean', 'language', 'model')}: no such file: {model}; expected "
-            f"a fastText .bin or .ftz, or {PACKAGED_MODEL}, which is packaged"
+            f"a local fastText .bin or .ftz, or {PACKAGED_MODEL}, which is packaged"
+        )
+
+
+def _check_tokenizer(recipe: Recipe, where: Callable[..., str]) -> None:
+    """Raise RecipeError unless a given tokenizer loads and has the tokens that are asked for."""
+    given = recipe.tokenizer
+    if not isinstance(given, GivenTokenizer):
+        return
+    from pipeline import storage
+    from tokenizer.encode import load_tokenizer
+
+    with storage.local_copy(given.path) as path:
+        try:
+            loaded = load_tokenizer(path, given.end_of_document)
+        except (InputError, RecipeError) as error:
+            raise RecipeError(f"{where('tokenizer', 'path')}: {error}") from error
+    if recipe.encode.begin_document and loaded.bos_id is None:
+        raise RecipeError(
+            f"{where('encode', 'begin_document')}: {given.path} has no token that begins "
+            "documents; set it to false"
         )
 
 

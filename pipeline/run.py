@@ -44,7 +44,8 @@ from schemas.recipe import STAGES, Recipe
 from schemas.record import Task
 
 STEPS: tuple[Step, ...] = (Clean(), Pairs(), Survivors(), Scrub(), Train(), Encode())
-_ATTEMPTS = 3  # a worker process that died is worth another try, the committed tasks are skipped
+# A worker that died, or storage that failed, is worth another try; committed tasks are skipped.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def execute(
     """
     steps = steps_until(until)
     run = Run(directory if storage.is_remote(directory) else os.path.abspath(directory), recipe)
-    with Lease(run.directory), log_file(run) as log:
+    with Lease(run.directory) as lease, log_file(run) as log:
         _claim(run)
         clear_scratch(run)  # of a run that was killed
         if storage.exists(run.path("manifest.json")):  # never commit to less than before
@@ -84,6 +85,7 @@ def execute(
         if not is_warm():
             warm(options.worker_count())
         for attempt in range(1, _ATTEMPTS + 1):
+            lease.check()
             try:
                 _submit(run, steps, options, log)
                 break
@@ -97,6 +99,7 @@ def execute(
                         "--workers."
                     ) from error
                 logging.getLogger(__name__).warning("resubmitting after: %s", error)
+        lease.check()
         summary = _conclude(run, steps)
         clear_scratch(run)
         return summary
@@ -142,7 +145,7 @@ def _submit(run: Run, steps: Iterable[Step], options: RunnerOptions, log: Path) 
     for step in steps:
         done = (
             done
-            | f"plan {step.name}" >> beam.ParDo(PlanTasks(run, step, before))
+            | f"plan {step.name}" >> beam.ParDo(PlanTasks(run, step, before, attempt))
             | f"deal {step.name}" >> beam.Reshuffle()
             | step.name >> beam.ParDo(RunTask(run, step, attempt))
             | f"await {step.name}" >> beam.combiners.Count.Globally()
@@ -160,16 +163,24 @@ def _submit(run: Run, steps: Iterable[Step], options: RunnerOptions, log: Path) 
 class PlanTasks(beam.DoFn):
     """Count of the step before -> the tasks of this step, largest first."""
 
-    def __init__(self, run: Run, step: Step, before: Step | None) -> None:
-        self._run, self._step, self._before = run, step, before
+    def __init__(self, run: Run, step: Step, before: Step | None, attempt: str) -> None:
+        self._run, self._step, self._before, self._attempt = run, step, before, attempt
 
     def process(self, completed: int) -> Iterator[Task]:
+        try:
+            tasks = self._plan(completed)
+        except Exception as error:
+            _Failure(self._run, self._attempt).set(error)
+            raise
+        yield from sorted(tasks, key=lambda task: (-task.size, task.name))
+
+    def _plan(self, completed: int) -> list[Task]:
         if self._before is not None:
             expected = len(self._run.tasks(self._before.name))
             # A bundle that is processed twice may count a task twice, never less than once.
             if completed < expected:
                 raise TaskError(f"{self._before.name}: {completed} of {expected} tasks finished")
-        yield from sorted(planned(self._run, self._step), key=lambda t: (-t.size, t.name))
+        return planned(self._run, self._step)
 
 
 class RunTask(beam.DoFn):
@@ -186,25 +197,32 @@ class RunTask(beam.DoFn):
         failure.raise_if_set()  # the local runner would start every other task all the same
         try:
             yield run_task(self._run, self._step, task).task
-        except GristmillError as error:
+        except Exception as error:
             failure.set(error)
             raise
 
 
 class _Failure:
-    """The first error of an attempt, where other workers and the driver see it."""
+    """The first error of an attempt, where other workers and the driver see it.
+
+    Errors of files and networks come out as OSError, and the attempt is worth another.
+    """
 
     def __init__(self, run: Run, attempt: str) -> None:
         self._path = run.path("log", f"failure-{attempt}.json")
 
-    def set(self, error: GristmillError) -> None:
+    def set(self, error: Exception) -> None:
         if not storage.exists(self._path):
-            value = {"kind": type(error).__name__, "message": str(error)}
+            transient = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+            kind = "OSError" if transient else type(error).__name__
+            value = {"kind": kind, "message": str(error)}
             storage.write_bytes(self._path, json.dumps(value).encode())
 
     def raise_if_set(self) -> None:
         if storage.exists(self._path):
             value = json.loads(storage.read_bytes(self._path))
+            if value["kind"] == "OSError":
+                raise OSError(value["message"])
             kind: type[GristmillError] = getattr(errors, value["kind"], TaskError)
             raise kind(value["message"])
 

@@ -38,7 +38,11 @@ class RunnerOptions:
             raise RecipeError(f"--workers: expected 1 or more, got {self.workers}")
 
     def worker_count(self) -> int:
-        return self.workers or len(os.sched_getaffinity(0))
+        if self.workers is not None:
+            return self.workers
+        if hasattr(os, "sched_getaffinity"):  # not on macOS
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
 
 
 def make_pipeline(options: RunnerOptions, planned_bytes: int, log: Path) -> beam.Pipeline:

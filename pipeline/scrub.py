@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from filters.pii import FINDING, Scrubbed, Scrubber
 from pipeline import storage
-from pipeline.files import ParquetShard, read_batches
+from pipeline.files import ParquetShard, Quarantine, read_batches
 from pipeline.step import Outputs, Result, Run
 from pipeline.tally import tally
 from schemas.document import DOCUMENT, REJECT
@@ -52,13 +52,13 @@ class Scrub:
         counter = None if pretokenizer is None else PretokenCounter(pretokenizer)
         counts = Counts()
         tallied = _Tally()
-        quarantined: list[pa.RecordBatch] = []
         source = run.path(run.record("clean", clean).output("documents").path)
         clean_path = outputs.path("clean", f"clean/{task.name}.parquet")
         pii_path = outputs.path("pii", f"pii/{task.name}.parquet")
         with ExitStack() as stack:
             documents = stack.enter_context(ParquetShard(clean_path, DOCUMENT))
             findings = stack.enter_context(ParquetShard(pii_path, PII))
+            quarantine = stack.enter_context(Quarantine(outputs, task))
             local = stack.enter_context(storage.local_copy(source))
             row = 0
             for batch in read_batches(local):
@@ -72,8 +72,7 @@ class Scrub:
                 scrubbed = scrubber.scrub(batch.column("text"))
                 kept, rejects = _split(batch, scrubbed, counts)
                 documents.write(kept)
-                if rejects.num_rows:
-                    quarantined.append(rejects)
+                quarantine.write(rejects)
                 tallied.add(batch, scrubbed.findings)
                 findings.write(_with_ids(batch, scrubbed.findings))
                 if counter is not None and kept.num_rows:
@@ -81,12 +80,8 @@ class Scrub:
         if counter is not None:
             counter.write(outputs.path("counts", f"counts/{task.name}.arrow"))
         info = {"documents": documents.rows, **tallied.info()}
-        if quarantined:
-            path = outputs.path("quarantine", f"quarantine/{task.name}.parquet")
-            with ParquetShard(path, REJECT) as shard:
-                for rejects in quarantined:
-                    shard.write(rejects)
-            info["quarantined"] = sum(batch.num_rows for batch in quarantined)
+        if quarantine.rows:
+            info["quarantined"] = quarantine.rows
         return Result(counts, info)
 
 

@@ -141,8 +141,9 @@ def run_task(run: Run, step: Step, task: Task) -> TaskRecord:
     path = run.record_path(step.name, task.name)
     if storage.exists(path):
         record = TaskRecord.loads(storage.read_bytes(path))
-        if record.key == key:
+        if record.key == key and all(_is_there(run, output) for output in record.outputs):
             return record
+        storage.remove(path)  # its outputs are about to be replaced
     scratch = _scratch(run)
     if scratch is not None:
         os.makedirs(scratch, exist_ok=True)
@@ -169,6 +170,11 @@ def run_task(run: Run, step: Step, task: Task) -> TaskRecord:
         raise TaskError(f"task {task.name} failed: {type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_there(run: Run, output: Output) -> bool:
+    path = run.path(output.path)
+    return storage.exists(path) and storage.stat(path).size == output.bytes
 
 
 def _scratch(run: Run) -> str | None:

@@ -126,6 +126,27 @@ def write_bytes(path: str, data: bytes) -> None:
     os.replace(temporary, path)
 
 
+def create_bytes(path: str, data: bytes) -> bool:
+    """Write a small file unless there is one; whether it was written.
+
+    Exact on a local filesystem. Object stores here cannot refuse, so there the last writer wins.
+    """
+    if is_remote(path):
+        if exists(path):
+            return False
+        write_bytes(path, data)
+        return True
+    temporary = f"{path}.{os.getpid()}.new"
+    write_bytes(temporary, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    return True
+
+
 def publish(local: Path, path: str) -> None:
     """Move a finished local file to its place."""
     if is_remote(path):
@@ -137,13 +158,20 @@ def publish(local: Path, path: str) -> None:
         local.unlink()
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    _flush(local)  # the record that will name the file must not outlive its content
     try:
         os.replace(local, path)
     except OSError:  # another filesystem: copy beside the target, then rename
-        temporary = f"{path}.{os.getpid()}.partial"
+        temporary = Path(f"{path}.{os.getpid()}.partial")
         shutil.copyfile(local, temporary)
+        _flush(temporary)
         os.replace(temporary, path)
         local.unlink()
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -216,7 +216,8 @@ class Encode(Model):
     sequence_length: Annotated[int, Field(ge=8, le=1 << 20)] = 2048
     rows_per_batch: Annotated[int, Field(ge=1)] = 1024
     shard_tokens: Annotated[int, Field(ge=1024)] = Field(
-        100_000_000, description="Planned upper bound of tokens a shard."
+        100_000_000,
+        description="Planned upper bound of tokens a shard; a clean shard is never divided.",
     )
     begin_document: bool = Field(False, description="Put the BOS token before each document.")
     end_document: bool = Field(True, description="Put the end-of-document token after each one.")

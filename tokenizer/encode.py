@@ -210,12 +210,15 @@ def _load_json(name: str, data: bytes, end_of_document: str | None) -> Tokenizer
         reference = HuggingFace(definition)
     except Exception as error:  # the library raises bare Exception
         raise InputError(f"{name} is not a tokenizer.json that can be loaded: {error}") from error
+    vocabulary = reference.tokenizer.get_vocab(with_added_tokens=True)
+    if not vocabulary:
+        raise InputError(f"{name} has no vocabulary")
     added = sorted(reference.tokenizer.get_added_tokens_decoder().items())
     special = {token.content: number for number, token in added if token.special}
     return Tokenizer(
         name=name,
         sha256=hashlib.sha256(data).hexdigest(),
-        vocab_size=max(reference.tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
+        vocab_size=max(vocabulary.values()) + 1,
         eos_id=_end_id(name, special, end_of_document),
         bos_id=next((special[n] for n in BEGIN_NAMES if n in special), None),
         cuttable=_cuttable(value),
@@ -278,6 +281,11 @@ def _cuttable(definition: dict[str, Any]) -> bool:
     before = parts(definition.get("pre_tokenizer"), "pretokenizers")
     return (
         any(part["type"] == "ByteLevel" for part in before)
+        # Something has to keep merges from crossing white space.
+        and any(
+            part["type"] == "Split" or (part["type"] == "ByteLevel" and part.get("use_regex", True))
+            for part in before
+        )
         and all(part["type"] in ("ByteLevel", "Split", "Digits") for part in before)
         and not any(part.get("add_prefix_space") for part in before)
         and not parts(definition.get("normalizer"), "normalizers")

@@ -90,7 +90,7 @@ def _bytes_in_vocabulary(token: str) -> bytes:
 def _words(
     counts: Iterable[pa.RecordBatch], ids: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Symbols of all pretokens of two bytes or more, where each starts, and how often it comes."""
+    """Symbols of all pretokens, where each starts, and how often it comes."""
     symbols, lengths, numbers = [], [], []
     for batch in counts:
         pretokens = batch["pretoken"]

@@ -24,7 +24,7 @@ from schemas.errors import RecipeError
 from schemas.recipe import TrainSentencePiece
 
 SPACE = "\u2581"
-UNKNOWN, BEGIN_DOCUMENT, END_DOCUMENT = "<unk>", "<s>", "</s>"
+END_DOCUMENT = "</s>"
 _THREADS = 2  # written into the model, hence the same on every machine
 _MAX_LINE = 1 << 20  # longer lines would be left out; words end at tokenizer.split.MAX_WORD_BYTES
 

@@ -26,6 +26,8 @@ def read_slices(slices: Iterable[InputSlice], recipe: Recipe) -> Iterator[ReadBa
         if limit is None:
             yield from read_slice(one, recipe)
             continue
+        if read.get(one.source, 0) >= limit:
+            continue
         for batch in read_slice(one, recipe):
             left = limit - read.get(one.source, 0)
             if left <= 0:

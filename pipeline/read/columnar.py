@@ -114,6 +114,8 @@ def read_arrow(
                 break
             if columns.has_text(position, whole.num_rows):
                 whole = whole.select(columns.names)
+                for column in whole.columns:
+                    _check_layout(column)
                 for start in range(0, whole.num_rows, BATCH_DOCUMENTS):
                     yield from columns.add(whole.slice(start, BATCH_DOCUMENTS), position + start)
             position += whole.num_rows
@@ -125,6 +127,24 @@ def read_arrow(
         if raw.damage is not None:
             builder.reject(position, raw.damage.reason, str(raw.damage), None)
     yield from builder.rest()
+
+
+def _check_layout(column: pa.Array) -> None:
+    """Raise ArrowInvalid unless offsets and indices stay within their buffers.
+
+    IPC comes unchecked, and a flipped bit in an offset would end the process. Strings are looked at
+    as binary, since invalid UTF-8 is mended and not refused.
+    """
+    if pa.types.is_dictionary(column.type):
+        column.validate()
+        _check_layout(column.indices)
+        _check_layout(column.dictionary)
+        return
+    if pa.types.is_string(column.type):
+        column = column.view(pa.binary())
+    elif pa.types.is_large_string(column.type):
+        column = column.view(pa.large_binary())
+    column.validate(full=True)
 
 
 class _Columns:
@@ -140,12 +160,13 @@ class _Columns:
             "date": fields.date,
             "language": fields.language,
         }
-        self._optional = {key: name for key, name in optional.items() if name in self._have}
+        # A name that two columns have means neither.
+        self._optional = {k: name for k, name in optional.items() if self._have.count(name) == 1}
         self.names = sorted({str(n) for n in self._optional.values()} | {fields.text})
 
     def has_text(self, position: int, rows: int) -> bool:
         """Whether there is a text column; if not, one reject stands for these rows."""
-        if self._text in self._have:
+        if self._have.count(self._text) == 1:
             return True
         if rows:
             message = (

@@ -70,7 +70,10 @@ def _lines(blocks: Iterator[Block | Defect], builder: BatchBuilder) -> Iterator[
             builder.reject(block.offset, block.reason, block.message, block.raw)
             continue
         offset = block.offset
-        for line in block.data.split(b"\n"):
+        lines = block.data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()  # what is behind a block's last newline is no blank line
+        for line in lines:
             whole = line + b"\n"
             if offset == 0 and line.startswith(BOM):
                 whole = whole[len(BOM) :]

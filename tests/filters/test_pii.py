@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.pii import ENTITIES, FINDING, PLACEHOLDERS, Bounds, Scrubbed, Scrubber
+from filters.pii_domains import TOP_LEVEL_DOMAINS
 from filters.pii_recognizers import recognizers
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -218,3 +219,20 @@ def test_findings_point_into_the_original_bytes_of_a_slice() -> None:
     ]
     assert values == ["+49 30 1234567", "a@b.com"]
     assert np.all(np.diff(result.findings["document"].to_numpy()) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("Tel: 555-1234 / 2024-05-01", "Tel: <PHONE> / 2024-05-01"),
+        ("Tel. 22 33 44 55 2024-05-01", "Tel. <PHONE> 2024-05-01"),
+        ("AB12 DE89 3704 0044 0532 0130 00", "AB12 <IBAN>"),
+        ("DE00370400440532013000 DE89370400440532013000.", "DE00370400440532013000 <IBAN>."),
+    ],
+)
+def test_a_number_is_found_beside_another(text: str, scrubbed: str) -> None:
+    assert Scrubber().scrub(pa.array([text])).text.to_pylist() == [scrubbed]
+
+
+def test_top_level_domains_are_letters() -> None:
+    assert all(name.isalpha() for name in TOP_LEVEL_DOMAINS)

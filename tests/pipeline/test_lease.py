@@ -60,3 +60,14 @@ def test_damaged_lease_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / "run.lock").write_text("{")
     with Lease(str(tmp_path)):
         assert json.loads((tmp_path / "run.lock").read_text())["pid"]
+
+
+def test_a_lease_that_was_taken_over_is_not_written_again(tmp_path: Path) -> None:
+    with Lease(str(tmp_path)) as lease:
+        lease.check()
+        other = {"token": "t", "host": "elsewhere", "pid": 1, "started": "1"}
+        content = json.dumps(other | {"renewed": time.time()})
+        (tmp_path / "run.lock").write_text(content)
+        with pytest.raises(RunDirectoryError, match="taken over by another run"):
+            lease.check()
+    assert (tmp_path / "run.lock").read_text() == content

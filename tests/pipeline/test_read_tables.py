@@ -285,3 +285,38 @@ def test_lines_of_text_are_split_like_json_lines(tmp_path: Path, suffix: str) ->
     documents, rejects = read(made)
     assert rejects == []
     assert sorted(int(d["text"].split()[1]) for d in documents) == list(range(30_000))
+
+
+def test_a_flipped_bit_in_an_arrow_offset_is_a_reject(tmp_path: Path) -> None:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"text": [f"text {n}" for n in range(100)]})
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    data = bytearray(sink.getvalue().to_pybytes())
+    at = bytes(data).index((6 * 50 + 40).to_bytes(4, "little"))  # an offset in the middle
+    data[at + 3] = 0x40
+    documents, rejects = read_bytes(tmp_path / "a.arrow", bytes(data))
+    assert documents == []
+    assert [r["reason"] for r in rejects] == ["corrupt"]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_two_columns_of_one_name_are_no_text(tmp_path: Path, suffix: str) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+    documents, rejects = read(recipe(path))
+    assert (documents, [r["outcome"] for r in rejects]) == ([], ["failed"])
+
+
+def test_a_paragraph_larger_than_a_window_is_one_document(tmp_path: Path) -> None:
+    paragraph = "".join(f"line {n} of a long paragraph\n" for n in range(80_000))
+    data = f"first\n\n{paragraph}\nlast\n".encode()
+    assert len(data) > 2 << 20
+    documents, rejects = read_bytes(tmp_path / "a.txt", data, source={"text_unit": "paragraph"})
+    assert rejects == []
+    assert [d["text"] for d in documents] == ["first", paragraph.rstrip("\n"), "last"]

@@ -308,3 +308,27 @@ def test_the_json_schema_knows_every_key_of_a_resolved_recipe() -> None:
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert schema["additionalProperties"] is False
     assert all(d["additionalProperties"] is False for d in schema["$defs"].values())
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "encode", "message"),
+    [
+        ("{}", "{}", r"tokenizer\.path: .* can be loaded"),
+        (None, "{begin_document: true}", r"encode\.begin_document: .* no token that begins"),
+    ],
+)
+def test_a_given_tokenizer_is_loaded_before_any_work(
+    tmp_path: Path, small_run: Path, tokenizer: str | None, encode: str, message: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
+    path = small_run / "tokenizer" / "tokenizer.json"
+    if tokenizer is not None:
+        path = tmp_path / "tokenizer.json"
+        path.write_text(tokenizer)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "name: r\nsources: [{name: a, paths: [a.jsonl]}]\n"
+        f"tokenizer: {{kind: given, path: {path}}}\nencode: {encode}\n"
+    )
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe)

@@ -20,7 +20,7 @@ from pipeline.recipe_file import load_recipe
 from pipeline.run import execute
 from pipeline.runners import RunnerOptions
 from pipeline.step import Run
-from schemas.errors import InputError, RunDirectoryError
+from schemas.errors import InputError, RecipeError, RunDirectoryError
 from schemas.recipe import STAGES, Recipe
 from tokenizer.encode import load_tokenizer
 from tokenizer.shards import open_shard
@@ -233,3 +233,45 @@ def test_nothing_left_after_filters_is_a_valid_run(tmp_path: Path) -> None:
     summary = execute(recipe, str(tmp_path / "run"), options=ONE)
     assert summary.ledger["clean"].total("removed").documents == 20
     assert [open_shard(path).tokens for path in shards(summary.directory)] in ([], [0])
+
+
+def test_language_scores_are_compared_as_they_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    text = "This is a plain English sentence about nothing in particular, and so is this one."
+    path.write_text(json.dumps({"text": text}) + "\n")
+
+    def kept(clean: dict[str, object], name: str) -> int:
+        run = execute(
+            small(tmp_path, clean=clean), str(tmp_path / name), options=ONE, until="clean"
+        )
+        return run.ledger["clean"].total("kept").documents
+
+    assert kept({}, "free") == 1
+    (signals,) = (tmp_path / "free" / "signals").iterdir()
+    score = round(pq.read_table(signals)["language_score"][0].as_py(), 4)
+    higher = round(score + 0.0001, 4)
+    for number, (least, expected) in enumerate([(score, 1), (higher, 0)]):
+        assert kept({"language": {"min_score": least}}, f"min{number}") == expected
+    rule = {"name": "sure", "signal": "language_score", "op": ">", "value": 0.01}
+    passes = [{"name": "main", "signals": "needed", "rules": [rule]}]
+    assert kept({"passes": passes}, "rule") == 1
+
+
+def test_an_output_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    recipe, directory = small(tmp_path), tmp_path / "run"
+    execute(recipe, str(directory), options=ONE, until="clean")
+    before = hashes(directory)
+    (documents,) = (directory / "documents").iterdir()
+    documents.unlink()
+    execute(recipe, str(directory), options=ONE, until="clean")
+    assert hashes(directory) == before
+
+
+def test_errors_of_planners_keep_their_kind_across_processes(tmp_path: Path) -> None:
+    many = [{"text": f"document {n} " + "word " * 50} for n in range(40_000)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in many))
+    given = tmp_path / "tokenizer.json"
+    given.write_text("{}")
+    recipe = small(tmp_path, tokenizer={"kind": "given", "path": str(given)})
+    with pytest.raises(RecipeError, match=r"^tokenizer\.path: expected a tokenizer\.json"):
+        execute(recipe, str(tmp_path / "run"), options=TWO)
