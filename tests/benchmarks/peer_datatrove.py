@@ -91,13 +91,10 @@ def main() -> None:
         ],
     )
     seconds = time.perf_counter() - started
-    kept = json.loads((out / "log" / "tokens" / "stats.json").read_text())
-    documents = {
-        step["name"].split(" ", 1)[-1].strip(): step["stats"].get("documents", {}).get("total")
-        or step["stats"].get("total")
-        for step in kept
-    }
-    print(json.dumps({"wall_seconds": round(seconds, 2), "last_step": documents}))
+    steps = json.loads((out / "log" / "tokens" / "stats.json").read_text())
+    dedup = next(step["stats"] for step in steps if "MinHash" in step["name"])
+    documents = {"after_filters": dedup["total"], "after_dedup": dedup["forwarded"]}
+    print(json.dumps({"wall_seconds": round(seconds, 2), "documents": documents}))
 
 
 if __name__ == "__main__":
