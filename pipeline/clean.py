@@ -20,6 +20,7 @@ from pipeline.read import InputSlice, group, plan_inputs, read_slices
 from pipeline.step import Outputs, Result, Run
 from pipeline.tally import tally
 from schemas.document import DOCUMENT, Repair
+from schemas.errors import InputError
 from schemas.ledger import Counts
 from schemas.recipe import Pass, Recipe
 from schemas.record import Task
@@ -34,8 +35,7 @@ class Clean:
 
     def plan(self, run: Run) -> list[Task]:
         groups = group(plan_inputs(run.recipe), run.recipe)
-        language = run.recipe.clean.language
-        model = None if language is None else model_sha256(language.model)
+        model = _model(run.recipe)
         return [
             Task(
                 step=self.name,
@@ -47,6 +47,11 @@ class Clean:
         ]
 
     def process(self, run: Run, task: Task, outputs: Outputs) -> Result:
+        if task.params["language_model"] != _model(run.recipe):
+            raise InputError(
+                "clean.language.model has changed since the run was planned. "
+                "Put the old file back, or start a new run directory."
+            )
         cleaner = _Cleaner(run.recipe)
         counts = Counts()
         repairs: Counter[str] = Counter()
@@ -86,6 +91,12 @@ class Clean:
         if quarantine.rows:
             info["quarantined"] = quarantine.rows
         return Result(counts, info)
+
+
+def _model(recipe: Recipe) -> str | None:
+    """Hash of the language model, so that a resume does not mix two."""
+    language = recipe.clean.language
+    return None if language is None else model_sha256(language.model)
 
 
 class _Cleaner:

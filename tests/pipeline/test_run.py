@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from filters.language import model_path
 from pipeline.recipe_file import load_recipe
 from pipeline.run import execute
 from pipeline.runners import RunnerOptions
@@ -216,6 +217,19 @@ def test_input_that_changes_after_planning_stops_the_run(tmp_path: Path) -> None
         file.write('{"text": "one more"}\n')
     with pytest.raises(InputError, match="changed"):
         execute(recipe, run.directory, options=ONE)
+
+
+def test_a_language_model_that_changes_after_planning_stops_the_run(tmp_path: Path) -> None:
+    model = tmp_path / "lid.ftz"
+    packaged = Path(model_path("lid.176")).read_bytes()
+    model.write_bytes(packaged)
+    recipe = small(tmp_path, clean={"language": {"model": str(model)}})
+    execute(recipe, str(tmp_path / "run"), options=ONE, until="clean")
+    for record in (tmp_path / "run" / "records" / "clean").iterdir():
+        record.unlink()
+    model.write_bytes(packaged + b" ")
+    with pytest.raises(InputError, match=r"clean\.language\.model has changed"):
+        execute(recipe, str(tmp_path / "run"), options=ONE)
 
 
 def test_ids_of_the_data_that_repeat_are_reported(tmp_path: Path) -> None:
