@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tokenizers
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,8 +52,10 @@ def test_relative_paths_start_at_the_recipe_wherever_it_is_loaded_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "sub").mkdir()
-    for name in ("tokenizer.json", "lid.ftz"):
-        (folder / name).write_text("{}")
+    (folder / "lid.ftz").write_text("{}")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0}, []))
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
     path = folder / "sub" / "r.yaml"
     path.write_text(
         "name: mine\nsources:\n  - {name: web, root: .., paths: [../*.jsonl]}\n"
