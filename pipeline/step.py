@@ -187,6 +187,10 @@ def clear_scratch(run: Run) -> None:
     scratch = _scratch(run)
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
+        for pattern in ("*", "plan/*", "records/*/*"):
+            for path in Path(run.directory).glob(pattern):
+                if path.name.startswith(storage.PARTIAL):
+                    path.unlink(missing_ok=True)
 
 
 def _log_cost(run: Run, task: Task, wall: float, cpu: float) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 _COPY_BYTES = 8 << 20
+PARTIAL = ".partial-"  # how the names of small files begin that are still being written
 
 
 @dataclass(frozen=True, order=True)
@@ -117,7 +118,7 @@ def write_bytes(path: str, data: bytes) -> None:
         return
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=folder)
+    descriptor, temporary = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
@@ -136,7 +137,8 @@ def create_bytes(path: str, data: bytes) -> bool:
             return False
         write_bytes(path, data)
         return True
-    temporary = f"{path}.{os.getpid()}.new"
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f"{PARTIAL}{os.getpid()}-{name}")
     write_bytes(temporary, data)
     try:
         os.link(temporary, path)
