@@ -213,7 +213,9 @@ class _Failure:
 
     def set(self, error: Exception) -> None:
         if not storage.exists(self._path):
-            transient = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+            # An InputError has a cause of that kind too, but names what the user has to mend.
+            cause = error.__cause__ if isinstance(error, TaskError) else error
+            transient = isinstance(cause, OSError)
             kind = "OSError" if transient else type(error).__name__
             value = {"kind": kind, "message": str(error)}
             storage.write_bytes(self._path, json.dumps(value).encode())

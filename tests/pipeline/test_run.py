@@ -221,6 +221,16 @@ def test_input_that_changes_after_planning_stops_the_run(tmp_path: Path) -> None
         execute(recipe, run.directory, options=ONE)
 
 
+def test_input_that_is_gone_after_planning_is_an_input_error(tmp_path: Path) -> None:
+    recipe = small(tmp_path)
+    execute(recipe, str(tmp_path / "run"), options=ONE, until="clean")
+    for record in (tmp_path / "run" / "records" / "clean").iterdir():
+        record.unlink()
+    (tmp_path / "in.jsonl").unlink()
+    with pytest.raises(InputError, match="cannot open"):
+        execute(recipe, str(tmp_path / "run"), options=ONE)
+
+
 def test_a_language_model_that_changes_after_planning_stops_the_run(tmp_path: Path) -> None:
     model = tmp_path / "lid.ftz"
     packaged = Path(model_path("lid.176")).read_bytes()
